@@ -1,0 +1,1 @@
+"""The composition root: commands, configuration and the running service."""

@@ -1,0 +1,1 @@
+"""From frames to events: venues, their connections and their simulators."""

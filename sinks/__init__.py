@@ -1,0 +1,1 @@
+"""From events to bytes: every way out of the daemon."""
