@@ -8,14 +8,14 @@ JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 # Code that exists: a source checkout may come without some of it.
-CODE := $(wildcard book feeds sinks daemon tests benchmarks)
+CODE := $(foreach folder,book feeds sinks daemon tests benchmarks,$(if $(wildcard $(folder)/*.py),$(folder)))
 
 # What the caller's shell has set must not change what runs here.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS PYTHONOPTIMIZE PYTHONSAFEPATH PYTHONUSERBASE
 unexport VIRTUAL_ENV __PYVENV_LAUNCHER__ MYPYPATH MYPY_CACHE_DIR PYTEST_ADDOPTS PYTEST_PLUGINS RUFF_CONFIG COVERAGE_FILE
 unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIREMENT PIP_CONSTRAINT PIP_NO_DEPS PIP_DRY_RUN PIP_PYTHON
 
-# run(name, command): say which tool runs, and which one failed.
+# run(name,command): say which tool runs, and which one failed.
 run = @printf '== %s\n' '$(1)'; $(2) || { printf 'FAILED: %s\n' '$(1)' >&2; exit 1; }
 
 .DEFAULT_GOAL := help
@@ -40,7 +40,7 @@ help: ## this list
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/.dev: requirements.lock .venv/.project
+.venv/.dev: requirements.lock .venv/.runtime | .venv/.project
 	@echo "== installing the development tools (once)"
 	@$(PIP) install --require-hashes -r requirements.lock
 	@touch $@
@@ -61,7 +61,7 @@ lint: .venv/.dev ## the static part: ruff, mypy, import-linter
 	$(call run,ruff check,$(BIN)/ruff check --quiet .)
 	$(call run,ruff format --check,$(BIN)/ruff format --quiet --check .)
 	$(call run,mypy,$(BIN)/python -m mypy --no-error-summary $(CODE))
-	$(call run,lint-imports,$(BIN)/lint-imports --no-cache)
+	$(call run,lint-imports,report=$$($(BIN)/lint-imports --no-cache --no-logo 2>&1) || { printf '%s\n' "$$report"; false; })
 
 format: .venv/.dev ## format the code and fix what can be fixed
 	@$(BIN)/ruff check --quiet --fix .; $(BIN)/ruff format .
