@@ -1,1 +1,1 @@
-"""From events to bytes: every way out of the daemon."""
+"""From events to bytes: what takes published events out of the process."""

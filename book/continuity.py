@@ -1,0 +1,72 @@
+"""
+The sequence rules of the venues, each a small function with a name.
+
+Without this file "did we miss something?" would be answered differently in every venue.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Final
+
+from book.delta import Delta
+
+
+class Verdict(enum.Enum):
+    """What the sequence of a delta says about it."""
+
+    APPLY = "apply"
+    """The delta is the next one."""
+    STALE = "stale"
+    """The book has it already; drop it."""
+    GAP = "gap"
+    """Something before it is missing; the book is not to be trusted."""
+
+
+Rule = Callable[[int, Delta], Verdict]
+"""A continuity rule: (sequence of the book, delta) -> verdict."""
+
+
+def contiguous(last: int, delta: Delta) -> Verdict:
+    """
+    Accept exactly last + 1.
+
+    Sunflower (HitBTC v2), seen in 5,550 of 5,550 captured updates.
+    """
+    if delta.sequence == last + 1:
+        return Verdict.APPLY
+    return Verdict.STALE if delta.sequence <= last else Verdict.GAP
+
+
+def overlapping(last: int, delta: Delta) -> Verdict:
+    """
+    Accept last + 1, and `last` itself once more.
+
+    OX.FUN says that the first diff "should have the same seqNum as the snapshot", while its own
+    example starts one before. Sizes are absolute, so the newest diff may be applied twice; older
+    ones may not.
+    """
+    if last <= delta.sequence <= last + 1:
+        return Verdict.APPLY
+    return Verdict.STALE if delta.sequence < last else Verdict.GAP
+
+
+def monotonic(last: int, delta: Delta) -> Verdict:
+    """Accept anything newer: for venues that only promise growing sequences. Holes go unseen."""
+    return Verdict.APPLY if delta.sequence > last else Verdict.STALE
+
+
+def chained(last: int, delta: Delta) -> Verdict:
+    """Accept the delta that names the book's sequence as its predecessor (Poloniex `lastId`)."""
+    if delta.previous == last:
+        return Verdict.APPLY
+    return Verdict.STALE if delta.sequence <= last else Verdict.GAP
+
+
+RULES: Final[dict[str, Rule]] = {
+    "contiguous": contiguous,
+    "overlapping": overlapping,
+    "monotonic": monotonic,
+    "chained": chained,
+}

@@ -1,0 +1,141 @@
+"""
+Exact decimals: the venue's own digits kept as text, and an integer key to compare them by.
+
+Without this file `0.0354590` and `0.035459` would be two price levels, and a price of eighteen
+significant digits (seen in real captures) would be rounded by a float.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Final
+
+from book.errors import FrameError
+
+_DECIMAL: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
+_TEXT_MAX: Final = 80
+"""Longest accepted number text; real venues send at most 25 characters."""
+
+DECIMALS_MAX: Final = 64
+"""Finest accepted resolution, in decimals. Bounds what one hostile text can make a key cost."""
+
+_MEMO_MAX: Final = 32_768
+
+
+class NumberError(FrameError):
+    """A text that is not a finite decimal number of reasonable length."""
+
+    reason = "bad_number"
+
+
+class FinerScaleError(Exception):
+    """A price has more decimals than its book's keys resolve; `decimals` is what it needs."""
+
+    def __init__(self, decimals: int) -> None:
+        super().__init__(decimals)
+        self.decimals = decimals
+
+
+def decimals_of(text: str) -> int:
+    """
+    Return how many decimals an exact key for `text` needs (0 for integers).
+
+    Raises:
+        NumberError: `text` is not a decimal number, or is absurdly long or fine.
+
+    """
+    if len(text) > _TEXT_MAX or _DECIMAL.fullmatch(text) is None:
+        msg = f"not a decimal number: {text[:_TEXT_MAX]!r}"
+        raise NumberError(msg)
+    mantissa, _, exponent = text.lower().partition("e")
+    fraction = mantissa.partition(".")[2]
+    decimals = len(fraction) - (int(exponent) if exponent else 0)
+    if not -DECIMALS_MAX <= decimals <= DECIMALS_MAX:
+        msg = f"number out of range: {text!r}"
+        raise NumberError(msg)
+    return max(decimals, 0)
+
+
+def scaled(text: str, decimals: int) -> int:
+    """
+    Return the exact value of `text` times 10**decimals.
+
+    Raises:
+        NumberError: `text` is not a decimal number.
+        FinerScaleError: `text` has more than `decimals` decimals.
+
+    """
+    needed = decimals_of(text)
+    if needed > decimals:
+        raise FinerScaleError(needed)
+    mantissa, _, exponent = text.lower().partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    power = decimals - len(fraction) + (int(exponent) if exponent else 0)
+    return int(whole + fraction) * int(10**power)
+
+
+def is_plain_size(text: str) -> bool:
+    """Tell whether a size is a non-negative decimal without an exponent; cheap, for the hot path."""
+    return (
+        text.replace(".", "", 1).isdigit()
+        and text.isascii()
+        and text[0] != "."
+        and text[-1] != "."
+        and len(text) <= _TEXT_MAX
+    )
+
+
+def is_zero(text: str) -> bool:
+    """Tell whether a valid size text means zero, in any spelling (`0`, `0.000`, `0E-8`)."""
+    return text < "1" and not text.partition("E")[0].partition("e")[0].strip("0.")
+
+
+def check_size(text: str) -> None:
+    """
+    Accept a non-negative size in any spelling.
+
+    Raises:
+        NumberError: not a number, or negative.
+
+    """
+    if is_plain_size(text):
+        return
+    decimals_of(text)
+    if text[0] == "-":
+        msg = f"negative size: {text!r}"
+        raise NumberError(msg)
+
+
+def same(first: str, second: str) -> bool:
+    """Tell whether two valid texts are the same number."""
+    return first == second or Decimal(first) == Decimal(second)
+
+
+def add(first: str, second: str) -> str:
+    """Return the exact sum of two decimal texts in plain notation."""
+    total = Decimal(first) + Decimal(second)
+    return format(total, "f")
+
+
+class PriceKeys(dict[str, int]):
+    """
+    Memo from a price text to its integer key at this book's resolution.
+
+    `keys[text]` is a plain dict hit for a price seen before and `__missing__` for a new one. It
+    never guesses: a text finer than the resolution raises `FinerScaleError` and the book rescales.
+    """
+
+    __slots__ = ("decimals",)
+
+    def __init__(self, decimals: int = 8) -> None:
+        super().__init__()
+        self.decimals = decimals
+
+    def __missing__(self, text: str) -> int:
+        """Work out the key of a price not seen lately and remember it."""
+        key = scaled(text, self.decimals)
+        if len(self) >= _MEMO_MAX:
+            self.clear()
+        self[text] = key
+        return key

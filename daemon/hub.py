@@ -1,0 +1,94 @@
+"""
+The fan-out: what feeds publish during one event-loop turn reaches every sink as one batch.
+
+No queue, task or lock stands between a venue's socket and here; sinks wait on their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from book.events import BOOK_CHANNELS, BookSnapshot, Event
+from book.tracker import BookTracker
+from sinks.sink import Batch, Directory, Sink, StreamInfo
+
+BATCH_EVENTS_MAX: Final = 256
+"""Events a batch holds at most; a longer turn makes several."""
+
+
+class Hub(Directory):
+    """
+    Takes events from feeds and hands them to sinks in the same order.
+
+    It never waits and never drops: what a sink cannot take is that sink's business.
+    """
+
+    def __init__(self, trackers: Callable[[], Sequence[BookTracker]] = tuple) -> None:
+        self.sinks: list[Sink] = []
+        self.events = 0
+        self.batches = 0
+        self._pending: list[Event] = []
+        self._scheduled = False
+        self._last: dict[str, Event] = {}
+        self._trackers = trackers
+        self._after_flush: list[Callable[[Batch], None]] = []
+
+    def publish(self, events: list[Event]) -> None:
+        """Queue events for this turn's batch."""
+        if not events:
+            return
+        self._pending += events
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Hand what is queued to every sink now."""
+        self._scheduled = False
+        pending = self._pending
+        if not pending:
+            return
+        self._pending = []
+        for start in range(0, len(pending), BATCH_EVENTS_MAX):
+            events = pending if len(pending) <= BATCH_EVENTS_MAX else pending[start : start + BATCH_EVENTS_MAX]
+            batch = Batch(events)
+            self.events += len(events)
+            self.batches += 1
+            last = self._last
+            for event in events:
+                last[event.stream] = event
+            for sink in self.sinks:
+                sink.write(batch)
+            for listener in self._after_flush:
+                listener(batch)
+
+    def listen(self, listener: Callable[[Batch], None]) -> None:
+        """Call `listener` with every batch after the sinks (coverage ledger, latency sampling)."""
+        self._after_flush.append(listener)
+
+    # Directory
+
+    def streams(self) -> Sequence[StreamInfo]:
+        """Return every stream that has published, with a book's present state."""
+        self.flush()
+        states = {tracker.series.stream: tracker.state for tracker in self._trackers()}
+        infos = {
+            stream: StreamInfo(stream, event.epoch, event.seq, states.get(stream))
+            for stream, event in self._last.items()
+        }
+        for tracker in self._trackers():
+            series = tracker.series
+            infos.setdefault(series.stream, StreamInfo(series.stream, series.epoch, series.seq, tracker.state))
+        return list(infos.values())
+
+    def snapshot(self, stream: str) -> BookSnapshot | None:
+        """Return the whole book of a book stream as of everything written so far."""
+        self.flush()
+        if stream.rpartition(":")[2] not in BOOK_CHANNELS:
+            return None
+        for tracker in self._trackers():
+            if tracker.series.stream == stream:
+                return tracker.current(tracker.ts_recv)
+        return None

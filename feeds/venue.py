@@ -1,0 +1,91 @@
+"""What a venue is to the rest of skulk: names, limits, symbols, and how to open a session."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import ClassVar
+
+import msgspec
+
+from book.continuity import Rule
+from book.tracker import BookSeries, BookTracker, TrackerOptions
+from feeds.session import Credentials, Fetch, Instrument, Session
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """A token bucket: `capacity` at once, one more every `1 / per_second` seconds."""
+
+    capacity: float
+    per_second: float
+
+
+class FeedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Options that every venue has; a venue's own options derive from this. Units are in the names."""
+
+    stale_after_seconds: float | None = None
+    """Silence after which a book is stale; unset: learned from its own traffic."""
+    snapshot_timeout_seconds: float = 5.0
+    """A subscribed book without its snapshot for this long is asked for again."""
+    crossed_grace_seconds: float = 1.0
+    """How long a book may stand crossed before it is rebuilt."""
+    quiet_after_seconds: float = 60.0
+    """Longest silence of the whole socket before it is dropped; busy venues are dropped sooner."""
+
+
+class Venue(abc.ABC):
+    """
+    One venue: stateless knowledge. A new venue is one subclass in one file, and one registry line.
+
+    `channels` are the base words it understands (`candle` stands for `candle:<period>`).
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    ws_url: ClassVar[str]
+    rest_url: ClassVar[str]
+    channels: ClassVar[frozenset[str]]
+    periods: ClassVar[tuple[str, ...]] = ()
+    Options: ClassVar[type[FeedOptions]] = FeedOptions
+    command_limit: ClassVar[Limit]
+    connect_limit: ClassVar[Limit]
+    rest_limit: ClassVar[Limit]
+    shared_budget: ClassVar[bool] = False
+    """Connects, logins, subscribes and REST calls all draw from `command_limit` (SFOX)."""
+    tracker_options: ClassVar[TrackerOptions] = TrackerOptions()
+    symbols_fetch: ClassVar[Fetch]
+    """The REST request that answers with the symbol table."""
+
+    @abc.abstractmethod
+    def parse_symbols(self, body: bytes) -> list[Instrument]:
+        """
+        Read the symbol table.
+
+        Raises:
+            FrameError: the body is not one.
+
+        """
+
+    @abc.abstractmethod
+    def guess(self, symbol: str) -> Instrument:
+        """Return the instrument of `symbol` by the documented naming rule, when there is no table."""
+
+    @abc.abstractmethod
+    def guess_wire(self, wire_symbol: str) -> Instrument:
+        """Return the instrument of a venue's own id by the documented naming rule."""
+
+    @abc.abstractmethod
+    def session(self, options: FeedOptions, credentials: Credentials | None) -> Session:
+        """Open a conversation for one connection."""
+
+    @abc.abstractmethod
+    def rule(self, options: FeedOptions) -> Rule:
+        """Return the continuity rule of this venue's books."""
+
+    def tracker(self, options: FeedOptions, series: BookSeries, *, synthetic: bool) -> BookTracker:
+        """Build the tracker of one book, with this venue's rule and habits."""
+        return BookTracker(self.rule(options), series, self.tracker_options, synthetic=synthetic)
+
+    def rest_headers(self, credentials: Credentials | None) -> Mapping[str, str]:  # noqa: ARG002
+        """Return the headers that its REST market data needs."""
+        return {}

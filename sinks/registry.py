@@ -1,0 +1,7 @@
+"""The registry of sinks: the tagged union that the configuration reads, one member a sink."""
+
+from __future__ import annotations
+
+from sinks.stdout import StdoutConfig
+
+AnySinkConfig = StdoutConfig
