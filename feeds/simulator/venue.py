@@ -28,6 +28,24 @@ class Reply:
     behaviour: Behaviour = "answer"
 
 
+@dataclass(frozen=True, slots=True)
+class Mishap:
+    """
+    What a transport does to the socket itself, after the frames that are due; only faults cause any.
+
+    `reset` ends with a TCP reset, `vanish` without a close frame, `cut` after half of `frame`. `freeze` neither reads
+    nor writes, `drip` writes `count` bytes a second, `mute_pongs` answers no protocol ping: each for `seconds`.
+    `raw` writes `data` between two frames, `text` and `binary` send it as one frame, `bomb` sends one compressed frame
+    that inflates to `count` bytes.
+    """
+
+    kind: Literal["reset", "vanish", "cut", "freeze", "drip", "mute_pongs", "raw", "text", "binary", "bomb"]
+    frame: str = ""
+    data: bytes = b""
+    seconds: float = 0.0
+    count: int = 0
+
+
 class Truth(NamedTuple):
     """
     A whole book, best first, in the venue's own text.
@@ -60,6 +78,10 @@ class SimulatedConnection(ABC):
         frames, self.outbox = self.outbox, []
         return frames
 
+    def mishaps_due(self, now_ns: int) -> list[Mishap]:  # noqa: ARG002 - as above
+        """What is to happen to the socket after those frames."""
+        return []
+
     def at(self, due_ns: int, action: Callable[[int], None]) -> None:
         """`action(now_ns)` is done at `due_ns`, in order with the frames that are sent then."""
         self._agenda_number += 1
@@ -86,6 +108,11 @@ class SimulatedVenue(ABC):
 
     def __init__(self) -> None:
         self.counters = Counters()
+
+    @property
+    def listening(self) -> bool:
+        """Whether the venue's port is open at all."""
+        return True
 
     @property
     def wire_symbols(self) -> list[str]:
