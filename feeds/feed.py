@@ -24,6 +24,7 @@ from feeds.session import (
     Credentials,
     Fetch,
     Hangup,
+    Heartbeat,
     Message,
     Note,
     Refused,
@@ -77,6 +78,22 @@ class Feed:
         self._credentials = credentials
         self._session: Session | None = None
         self._series: dict[str, Series] = {}
+
+    @property
+    def heartbeat(self) -> Heartbeat:
+        """What keeps the present connection alive."""
+        return Heartbeat(seconds=15.0) if self._session is None else self._session.heartbeat
+
+    @property
+    def progressed(self) -> bool:
+        """Whether this connection has delivered data, not just a handshake."""
+        return any(subscription.state == "active" for subscription in self.subscriptions)
+
+    def label_synthetic(self) -> None:
+        """Mark everything published from now on as simulated."""
+        self.synthetic = True
+        for tracker in self.trackers.values():
+            tracker.synthetic = True
 
     # What is wanted
 

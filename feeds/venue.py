@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -18,6 +19,13 @@ class Limit(msgspec.Struct, frozen=True):
 
     capacity: float
     per_second: float
+
+
+class Endpoints(msgspec.Struct, frozen=True):
+    """Where a venue is: base URLs, anywhere."""
+
+    ws_url: str
+    rest_url: str
 
 
 class FeedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -56,6 +64,10 @@ class Venue(abc.ABC):
     symbols_fetch: ClassVar[Fetch]
     """The REST request that answers with the symbol table."""
 
+    def endpoints(self, ws_url: str | None = None, rest_url: str | None = None) -> Endpoints:
+        """Return where to dial; a configured URL without a path gets the venue's own path."""
+        return Endpoints(_with_path(ws_url, self.ws_url), _with_path(rest_url, self.rest_url))
+
     @abc.abstractmethod
     def parse_symbols(self, body: bytes) -> list[Instrument]:
         """
@@ -89,3 +101,11 @@ class Venue(abc.ABC):
     def rest_headers(self, credentials: Credentials | None) -> Mapping[str, str]:  # noqa: ARG002
         """Return the headers that its REST market data needs."""
         return {}
+
+
+def _with_path(url: str | None, default: str) -> str:
+    if url is None:
+        return default
+    if urlsplit(url).path in {"", "/"}:
+        return url.rstrip("/") + urlsplit(default).path
+    return url

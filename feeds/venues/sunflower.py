@@ -497,7 +497,7 @@ class Sunflower(Venue):
     name: ClassVar[str] = "sunflower"
     title: ClassVar[str] = "Sunflower"
     ws_url: ClassVar[str] = "wss://api.sunflowercorp.com/api/2/ws/public"
-    rest_url: ClassVar[str] = "https://api.sunflowercorp.com"
+    rest_url: ClassVar[str] = "https://api.sunflowercorp.com/api/2"
     channels: ClassVar[frozenset[str]] = frozenset({"book", "trade", "ticker", "candle"})
     periods: ClassVar[tuple[str, ...]] = PERIODS
     Options: ClassVar[type[FeedOptions]] = SunflowerOptions
@@ -505,7 +505,7 @@ class Sunflower(Venue):
     command_limit: ClassVar[Limit] = Limit(capacity=100, per_second=50)
     connect_limit: ClassVar[Limit] = Limit(capacity=5, per_second=1)
     rest_limit: ClassVar[Limit] = Limit(capacity=20, per_second=50)
-    symbols_fetch: ClassVar[Fetch] = Fetch("symbols", "/api/2/public/symbol")
+    symbols_fetch: ClassVar[Fetch] = Fetch("symbols", "/public/symbol")
 
     def rule(self, options: FeedOptions) -> Rule:
         """Sequences are contiguous, or only grow, as configured."""
