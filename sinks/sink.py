@@ -225,13 +225,23 @@ class Sink(abc.ABC):
     def write(self, batch: Batch) -> None:
         """Take a batch. Returns at once; never raises for anything a reader or a disk does."""
 
+    async def open(self) -> None:  # noqa: B027 (most sinks have nothing to open)
+        """
+        Take what the sink needs before anything is written: bind, create the folder.
+
+        Raises:
+            SinkError: it is not to be had (an address in use, a folder not writable); the daemon
+                does not start without it.
+
+        """
+
     @abc.abstractmethod
     async def run(self) -> None:
         """
         Do the sink's waiting until `close`.
 
         Raises:
-            SinkError: the sink cannot work (an address in use, a folder missing).
+            SinkError: the sink cannot work any more; the others go on.
 
         """
 
