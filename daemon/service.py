@@ -23,9 +23,10 @@ from book.tracker import BookTracker
 from daemon.hub import Hub
 from daemon.transitions import TransitionLog
 from feeds.budget import Budget
-from feeds.connection import Connection, Recorder, Wanted
+from feeds.connection import Connection, Wanted
 from feeds.feed import Feed
 from feeds.http import HttpClient
+from feeds.recording import Recorder
 from feeds.session import Credentials
 from feeds.venue import Endpoints, FeedOptions, Venue
 from sinks.sink import Sink, SinkConfig, SinkContext

@@ -22,6 +22,7 @@ from feeds.backoff import Backoff
 from feeds.budget import Budget
 from feeds.feed import Feed
 from feeds.http import HttpClient, HttpError
+from feeds.recording import Recorder
 from feeds.session import Fetch, Hangup, Instrument, Send, Subscription
 from feeds.symbols import Resolution, is_glob, resolve, unambiguous
 from feeds.transport import DialError, Transport, TransportOptions, dial
@@ -44,25 +45,6 @@ class Wanted(msgspec.Struct, frozen=True):
 
     symbols: tuple[str, ...]
     channels: tuple[str, ...]
-
-
-class Recorder:
-    """Sees everything that crosses the socket; this one does nothing with it."""
-
-    def opened(self, url: str) -> None:
-        """A socket is open."""
-
-    def received(self, frame: bytes, ts_recv: int) -> None:
-        """A frame came in."""
-
-    def sent(self, text: str) -> None:
-        """A command went out, secrets blanked."""
-
-    def fetched(self, url: str, body: bytes, ts_recv: int) -> None:
-        """A REST answer came in."""
-
-    def closed(self, reason: str) -> None:
-        """The socket is gone."""
 
 
 class Connection:
@@ -103,7 +85,7 @@ class Connection:
         self._http = http
         self._publish = publish
         self._log = log
-        self._recorder = recorder
+        self._recorder = recorder or Recorder()
         self._rest_headers = dict(rest_headers or {})
         self._transport_options = transport_options or TransportOptions()
         self._backoff = backoff or Backoff()
@@ -183,19 +165,18 @@ class Connection:
 
     def _close_feed(self, reason: str) -> None:
         if self.feed.connected:
-            if self._recorder is not None:
-                self._recorder.closed(reason)
-            self._publish(self.feed.closed(reason, time.time_ns()))
+            ts_recv = time.time_ns()
+            self._recorder.closed(reason, ts_recv)
+            self._publish(self.feed.closed(reason, ts_recv))
 
     async def _converse(self, transport: Transport) -> str:
         feed = self.feed
         if self._synthetic or SYNTHETIC_HEADER in transport.headers:
             feed.label_synthetic()
-        if self._recorder is not None:
-            self._recorder.opened(self.endpoints.ws_url)
-        self.connected_since_ns = time.time_ns()
+        self.connected_since_ns, now = time.time_ns(), time.monotonic()
         self._log.info("upstream.connected", url=self.endpoints.ws_url)
-        self._publish(feed.opened(self.connected_since_ns, time.monotonic()))
+        self._recorder.opened(self.endpoints.ws_url, self.connected_since_ns, now, synthetic=feed.synthetic)
+        self._publish(feed.opened(self.connected_since_ns, now))
         transport.start(self._receive)
         sender = asyncio.create_task(self._send(transport))
         ticker = asyncio.create_task(self._tick(transport))
@@ -216,8 +197,7 @@ class Connection:
         """Take one frame. The hot path: no await, no log, no allocation beyond the events."""
         ts_recv = time.time_ns()
         self.last_frame_ns = ts_recv
-        if self._recorder is not None:
-            self._recorder.received(frame, ts_recv)
+        self._recorder.received(frame, ts_recv)
         feed = self.feed
         try:
             events = feed.receive(frame, ts_recv)
@@ -257,12 +237,17 @@ class Connection:
                 self.budget.block(feed.throttled_seconds)
                 feed.throttled_seconds = 0.0
             if feed.attention:
-                self._publish(feed.tick(time.time_ns(), time.monotonic()))
+                self._look()
 
     async def _send_text(self, transport: Transport, request: Send) -> None:
-        if self._recorder is not None:
-            self._recorder.sent("" if request.secret else request.text)
+        self._recorder.sent(request)
         await transport.send(request.text)
+
+    def _look(self) -> None:
+        """Have the feed look at what did not happen."""
+        ts_recv, now = time.time_ns(), time.monotonic()
+        self._recorder.ticked(ts_recv, now)
+        self._publish(self.feed.tick(ts_recv, now))
 
     async def _tick(self, transport: Transport) -> None:
         """Look at what did not happen, a few times a second; one task a connection."""
@@ -280,8 +265,9 @@ class Connection:
                     self._backoff.progressed()
             if not greeted and now - opened > _READY_SECONDS:
                 greeted = True
+                self._recorder.ready_timed_out()
                 feed.ready_timeout()
-            self._publish(feed.tick(time.time_ns(), now))
+            self._look()
             if heartbeat.text is not None and now - beat >= heartbeat.seconds:
                 beat = now
                 await transport.send(heartbeat.text)
@@ -312,8 +298,7 @@ class Connection:
         except (HttpError, FrameError) as error:
             self._log.warning("symbols.failed", reason=error.reason, error=str(error))
             return False
-        if self._recorder is not None:
-            self._recorder.fetched(url, body, time.time_ns())
+        self._recorder.fetched(url, body, time.time_ns())
         self._log.info("symbols.loaded", count=len(self.table))
         self._resolve()
         return True
@@ -340,8 +325,13 @@ class Connection:
             for (symbol, channel), instrument in wanted.items()
             if (symbol, channel) not in kept
         ]
-        now = time.time_ns()
-        self._publish(feed.unsubscribe(gone, now) + feed.subscribe(new, now))
+        ts_recv = time.time_ns()
+        if gone:
+            self._recorder.unsubscribed(gone, ts_recv)
+            self._publish(feed.unsubscribe(gone, ts_recv))
+        if new:
+            self._recorder.subscribed(new, ts_recv)
+            self._publish(feed.subscribe(new, ts_recv))
         if feed.requests:
             self._wake.set()
 
@@ -360,8 +350,7 @@ class Connection:
             self._log.warning("rest.failed", reason=error.reason, error=str(error))
         ts_recv = time.time_ns()
         if body is not None:
-            if self._recorder is not None:
-                self._recorder.fetched(url, body, ts_recv)
+            self._recorder.fetched(url, body, ts_recv, fetch)
             self._publish(self.feed.fetched(fetch, body, ts_recv))
         if self.feed.requests:
             self._wake.set()
