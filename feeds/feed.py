@@ -8,7 +8,7 @@ Frames in, numbered events out; still pure. The connection runner calls it and c
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from book.delta import Delta, Snapshot
@@ -88,6 +88,11 @@ class Feed:
     def progressed(self) -> bool:
         """Whether this connection has delivered data, not just a handshake."""
         return any(subscription.state == "active" for subscription in self.subscriptions)
+
+    @property
+    def series(self) -> Mapping[str, Series]:
+        """Every stream this feed has published on, by `symbol:channel`."""
+        return self._series
 
     def label_synthetic(self) -> None:
         """Mark everything published from now on as simulated."""
