@@ -30,6 +30,7 @@ class Instrument:
     steps_per_second: int = 12
     sources: tuple[str, ...] = ("venue",)
     kind: str = "SPOT"
+    dust_one_in: int = 0
 
     @property
     def reference(self) -> str:

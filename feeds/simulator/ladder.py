@@ -16,6 +16,7 @@ _TAKES_ONE_IN: Final = 9
 _SWEEP_LEVELS_MAX: Final = 4
 _ACTIONS_MAX: Final = 4
 _BIG_ONE_IN: Final = 12
+_DUST_LOTS_MAX: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,8 @@ class Ladder:
             self._place(half, mid)
 
     def _lots(self) -> int:
-        """A size: mostly small, sometimes large, never zero."""
+        """A size: mostly small, sometimes large, on some venues now and then dust, never zero."""
+        if self._instrument.dust_one_in and self._rng.randrange(self._instrument.dust_one_in) == 0:
+            return 1 + self._rng.randrange(_DUST_LOTS_MAX)
         factor = 10 if self._rng.randrange(_BIG_ONE_IN) == 0 else 1
         return 1 + self._rng.randrange(self._instrument.typical_lots * 2) * factor

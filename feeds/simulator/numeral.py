@@ -4,6 +4,9 @@ Integers to decimal text, as each venue prints it; without this file a float wou
 A number is always a pair here: `value` units of `10 ** -decimals`, so `(54464, 6)` is 0.054464.
 """
 
+from functools import lru_cache
+
+_MEMO = 65_536  # the same levels are printed again and again
 _JAVA_PLAIN_MIN = -3  # Double.toString prints plainly from 1e-3 …
 _JAVA_PLAIN_MAX = 7  # … up to, not including, 1e7
 _SHORT_PLAIN_MIN = -6  # SFOX prints 0.00005737 plainly and 1e-08 with an exponent
@@ -25,6 +28,7 @@ def plain(value: int, decimals: int) -> str:
     return text.rstrip("0").rstrip(".") if decimals else text
 
 
+@lru_cache(maxsize=_MEMO)
 def java(value: int, decimals: int) -> str:
     """Text as Java's Double.toString prints it: `1.0`, `1.0E-4`, `1.0E7`."""
     if value == 0:
@@ -36,6 +40,7 @@ def java(value: int, decimals: int) -> str:
     return f"{sign}{digits[0]}.{digits[1:] or '0'}E{exponent}"
 
 
+@lru_cache(maxsize=_MEMO)
 def short(value: int, decimals: int) -> str:
     """Text as SFOX prints JSON numbers: `2`, `0.372592`, `1e-08`."""
     if value == 0:

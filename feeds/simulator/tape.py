@@ -50,6 +50,11 @@ class Tape:
         self.cost += self.instrument.cost(trade.ticks, trade.lots)
         return [(period, series.add(trade)) for period, series in self._series.items()]
 
+    def restart_day(self) -> None:
+        """A new session begins at the last price, with nothing traded."""
+        self.open = self.low = self.high = self.last.ticks if self.last else self.open
+        self.lots = self.cost = 0
+
     def candles(self, period_seconds: int) -> CandleSeries:
         """The bars of a period, from the made-up past to the latest trade."""
         series = self._series.get(period_seconds)
