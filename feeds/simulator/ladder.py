@@ -13,6 +13,7 @@ Changes = tuple[tuple[int, int], ...]
 
 _ACTIONS: Final = ("place", "place", "place", "resize", "resize", "remove", "remove", "remove")
 _TAKES_ONE_IN: Final = 9
+_CAUGHT_ONE_IN: Final = 4
 _SWEEP_LEVELS_MAX: Final = 4
 _ACTIONS_MAX: Final = 4
 _BIG_ONE_IN: Final = 12
@@ -116,13 +117,13 @@ class Ladder:
         return self._bids.changes(), self._asks.changes(), tuple(fills)
 
     def _follow(self, mid: int) -> list[Fill]:
-        """Levels the price has walked over are gone: half of them taken, half of them cancelled."""
+        """Levels the price has walked over are gone: some of them taken, most of them withdrawn in time."""
         fills: list[Fill] = []
         for half in (self._asks, self._bids):
             for _ in range(_SWEEP_LEVELS_MAX):
                 if len(half.levels) == 1 or (half.best - mid) * half.worse > 0:
                     break
-                if self._rng.getrandbits(1):
+                if self._rng.randrange(_CAUGHT_ONE_IN) == 0:
                     fills.append(Fill(half.taker, half.best, half.levels[half.best]))
                 half.set(half.best, 0)
         return fills

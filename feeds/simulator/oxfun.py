@@ -9,13 +9,12 @@ from typing import ClassVar, Final, Literal
 
 from feeds.simulator import oxfun_rest
 from feeds.simulator.budget import MINUTE_NS, SECOND_NS, Window
-from feeds.simulator.candle import Candle
-from feeds.simulator.history import History
 from feeds.simulator.instrument import Instrument
-from feeds.simulator.ladder import Changes, Ladder
+from feeds.simulator.ladder import Changes
 from feeds.simulator.market import Market, Step
 from feeds.simulator.numeral import java
 from feeds.simulator.oxfun_connection import OxfunConnection, Topic
+from feeds.simulator.oxfun_market import SEQUENCES_PER_PREFIX, TICK_NS, OxfunMarket, current_bar
 from feeds.simulator.oxfun_wire import (
     CANDLE_SECONDS,
     DEPTH_LIMITS,
@@ -29,18 +28,15 @@ from feeds.simulator.oxfun_wire import (
     ticker_row,
     trade_row,
 )
-from feeds.simulator.tape import Tape, past_trades
+from feeds.simulator.tape import past_trades
 from feeds.simulator.timestamp import milliseconds
 from feeds.simulator.trade import Trade
 from feeds.simulator.venue import Reply, SimulatedVenue, Truth
 
-_TICK_NS: Final = 100_000_000
 _TICKER_NS: Final = SECOND_NS // 2
 _MARKET_NS: Final = SECOND_NS
 _CATCH_UP_NS_MAX: Final = 120 * SECOND_NS
 _LIQUIDATION_NS_MEAN: Final = 30 * SECOND_NS
-_ENGINE_UPTIME_MS_MAX: Final = 10_000_000_000
-_SEQUENCES_PER_PREFIX: Final = 10**15
 _PAST_TRADES: Final = 120
 _MAKER_ONE_IN: Final = 10
 _REST_PER_SECOND: Final = 100
@@ -67,50 +63,6 @@ class OxfunOptions:
     idle_seconds: int = 60
     message_bytes_max: int = 4096
     keys: Mapping[str, str] = field(default_factory=lambda: {"key": "secret"})
-
-
-class _Market:
-    """Everything the venue keeps of one market."""
-
-    def __init__(self, instrument: Instrument, market: Market, seed: int, start_ns: int, prefix: int) -> None:
-        self.instrument = instrument
-        self.prefix = prefix
-        self.ladder: Ladder = market.ladder(instrument.wire_symbol)
-        self.tape = Tape(instrument, self.ladder, seed=seed, start_ns=start_ns)
-        rng = Random(f"{seed}:oxfun:{instrument.wire_symbol}")
-        uptime_ms = rng.randrange(_ENGINE_UPTIME_MS_MAX)
-        started_ms = max(0, milliseconds(start_ns) - uptime_ms)
-        # The apparent shape is a market's prefix, the engine's start in hundredths of its milliseconds, and the ticks.
-        self.sequence = prefix * _SEQUENCES_PER_PREFIX + started_ms * 100 + uptime_ms // 100
-        self.phase_ns = rng.randrange(_TICK_NS)
-        self.history = History(self.ladder, self.sequence)
-        self.bids = dict(self.ladder.bids)
-        self.asks = dict(self.ladder.asks)
-        self.touched: tuple[set[int], set[int]] = (set(), set())
-        self.best: tuple[int, int, int, int] = (0, 0, 0, 0)
-        self.trade_number = 0
-
-    def tick(self) -> tuple[Changes, Changes]:
-        """The next sequence is the book as it is now; net changes of bids and asks since the last one, best first."""
-        self.sequence += 1
-        changes = []
-        for published, levels, touched, is_bid in (
-            (self.bids, self.ladder.bids, self.touched[0], True),
-            (self.asks, self.ladder.asks, self.touched[1], False),
-        ):
-            net = []
-            for ticks in sorted(touched, reverse=is_bid):
-                lots = levels.get(ticks, 0)
-                if lots != published.get(ticks, 0):
-                    net.append((ticks, lots))
-                    if lots:
-                        published[ticks] = lots
-                    else:
-                        del published[ticks]
-            touched.clear()
-            changes.append(tuple(net))
-        self.history.record(self.sequence, changes[0], changes[1])
-        return changes[0], changes[1]
 
 
 class OxfunVenue(SimulatedVenue):
@@ -140,7 +92,7 @@ class OxfunVenue(SimulatedVenue):
         self._rng = Random(f"{seed}:oxfun")
         self._nonces = Random(f"{seed}:oxfun:nonces")
         self.markets = {
-            one.wire_symbol: _Market(one, self.market, seed, start_ns, market_prefix(one.wire_symbol, index))
+            one.wire_symbol: OxfunMarket(one, self.market, seed, start_ns, market_prefix(one.wire_symbol, index))
             for index, one in enumerate(instruments, 1)
         }
         tapes = [market.tape for market in self.markets.values()]
@@ -200,7 +152,7 @@ class OxfunVenue(SimulatedVenue):
             time_ns, wire_symbol = self._ticks[0]
             self._absorb(self.market.advance(time_ns))
             self._tick(wire_symbol, self.markets[wire_symbol], time_ns)
-            heapreplace(self._ticks, (time_ns + _TICK_NS, wire_symbol))
+            heapreplace(self._ticks, (time_ns + TICK_NS, wire_symbol))
         self._absorb(self.market.advance(now_ns))
         if now_ns >= self._ticker_due_ns:
             self._ticker_due_ns = now_ns - now_ns % _TICKER_NS + _TICKER_NS
@@ -244,7 +196,7 @@ class OxfunVenue(SimulatedVenue):
     def reset_sequence(self, wire_symbol: str) -> None:
         """The market's engine has restarted: its prefix is the same, its counter starts lower."""
         market = self.markets[wire_symbol]
-        market.sequence -= market.sequence % _SEQUENCES_PER_PREFIX // 2
+        market.sequence -= market.sequence % SEQUENCES_PER_PREFIX // 2
 
     # ------------------------------------------------------------ what connections call
 
@@ -266,9 +218,9 @@ class OxfunVenue(SimulatedVenue):
 
     def _skip_long_sleep(self, now_ns: int) -> None:
         """After a long sleep the counters have gone on without us; nobody wants an hour of ticks at once."""
-        missed = (now_ns - self._ticks[0][0] - _CATCH_UP_NS_MAX) // _TICK_NS
+        missed = (now_ns - self._ticks[0][0] - _CATCH_UP_NS_MAX) // TICK_NS
         if missed > 0:
-            self._ticks = [(time_ns + missed * _TICK_NS, name) for time_ns, name in self._ticks]
+            self._ticks = [(time_ns + missed * TICK_NS, name) for time_ns, name in self._ticks]
             for market in self.markets.values():
                 market.sequence += missed
 
@@ -283,7 +235,7 @@ class OxfunVenue(SimulatedVenue):
             if self._listeners["bestBidAsk", step.wire_symbol]:
                 self._publish_best(market, step.time_ns)
 
-    def _tick(self, wire_symbol: str, market: _Market, time_ns: int) -> None:
+    def _tick(self, wire_symbol: str, market: OxfunMarket, time_ns: int) -> None:
         bids, asks = market.tick()
         topic = ("depthUpdate", wire_symbol)
         listeners, newcomers = self._listeners[topic], self._newcomers[wire_symbol]
@@ -300,7 +252,7 @@ class OxfunVenue(SimulatedVenue):
         if self._listeners["depth", wire_symbol]:
             self._tell(("depth", wire_symbol), self._snapshot_frame("depth", market, time_ns))
 
-    def _welcome(self, topic: Topic, market: _Market, diff: str, time_ns: int) -> None:
+    def _welcome(self, topic: Topic, market: OxfunMarket, diff: str, time_ns: int) -> None:
         """Newcomers have their snapshot; around it, the diff that the chosen reading of the documentation wants."""
         snapshot = self._snapshot_frame("depthUpdate", market, time_ns)
         newcomers = self._newcomers[topic[1]]
@@ -315,7 +267,7 @@ class OxfunVenue(SimulatedVenue):
                 connection.outbox.append(diff)
             self._listeners[topic][connection_id] = newcomers.pop(connection_id)
 
-    def _snapshot_frame(self, name: str, market: _Market, time_ns: int) -> str:
+    def _snapshot_frame(self, name: str, market: OxfunMarket, time_ns: int) -> str:
         levels = list(market.ladder.asks.items()), list(reversed(market.ladder.bids.items()))
         return self._depth_frame(name, "partial", market, levels, time_ns)
 
@@ -323,7 +275,7 @@ class OxfunVenue(SimulatedVenue):
         self,
         name: str,
         action: str,
-        market: _Market,
+        market: OxfunMarket,
         levels: tuple[Changes | list[tuple[int, int]], Changes | list[tuple[int, int]]],
         time_ns: int,
     ) -> str:
@@ -337,7 +289,7 @@ class OxfunVenue(SimulatedVenue):
             f'"action":"{action}"}}'
         )
 
-    def _publish_best(self, market: _Market, time_ns: int) -> None:
+    def _publish_best(self, market: OxfunMarket, time_ns: int) -> None:
         ladder, one = market.ladder, market.instrument
         ask, bid = ladder.best_ask, ladder.best_bid
         best = (ask, ladder.asks[ask], bid, ladder.bids[bid])
@@ -357,11 +309,11 @@ class OxfunVenue(SimulatedVenue):
         for connection in self._listeners[topic].values():
             connection.outbox.append(frame)
 
-    def _publish_trades(self, market: _Market, step: Step) -> None:
+    def _publish_trades(self, market: OxfunMarket, step: Step) -> None:
         rows = []
         for fill in step.fills:
             market.trade_number += 1
-            number = market.prefix * _SEQUENCES_PER_PREFIX + milliseconds(step.time_ns) * 100
+            number = market.prefix * SEQUENCES_PER_PREFIX + milliseconds(step.time_ns) * 100
             market.trade_number = max(market.trade_number, number)
             match_type = "MAKER" if self._rng.randrange(_MAKER_ONE_IN) == 0 else "TAKER"
             trade = Trade(market.trade_number, step.time_ns, fill.ticks, fill.lots, fill.side, match_type)
@@ -370,12 +322,12 @@ class OxfunVenue(SimulatedVenue):
         if self._listeners["trade", step.wire_symbol]:
             self._tell(("trade", step.wire_symbol), table("trade", rows))
 
-    def _number_the_past(self, market: _Market) -> None:
+    def _number_the_past(self, market: OxfunMarket) -> None:
         """Trades from before the start carry ids and match types of this venue."""
         past = list(market.tape.trades)
         market.tape.trades.clear()
         for index, trade in enumerate(past):
-            number = market.prefix * _SEQUENCES_PER_PREFIX + milliseconds(trade.time_ns) * 100 + index % 100
+            number = market.prefix * SEQUENCES_PER_PREFIX + milliseconds(trade.time_ns) * 100 + index % 100
             market.trade_number = max(market.trade_number + 1, number)
             numbered = Trade(market.trade_number, trade.time_ns, trade.ticks, trade.lots, trade.side, "TAKER")
             market.tape.trades.append(numbered)
@@ -409,13 +361,3 @@ class OxfunVenue(SimulatedVenue):
                 time_ns = now_ns if self.options.candle_time == "now" else bar.open_time_ns
                 values = candle_values(market.instrument, bar, time_ns)
                 self._tell((channel, name), table(channel, [{"marketCode": name, "candle": values}]))
-
-
-def current_bar(tape: Tape, seconds: int, now_ns: int) -> Candle:
-    """The bar that holds now; flat at the last price while nothing has traded in it."""
-    bars = tape.candles(seconds).bars
-    open_ns = now_ns - now_ns % (seconds * SECOND_NS)
-    if bars and bars[-1].open_time_ns == open_ns:
-        return bars[-1]
-    last = tape.last.ticks if tape.last else tape.open
-    return Candle(open_ns, last, last, last, last, 0, 0, 0)

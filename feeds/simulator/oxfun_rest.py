@@ -19,7 +19,8 @@ from feeds.simulator.timestamp import milliseconds
 from feeds.simulator.venue import Reply
 
 if TYPE_CHECKING:
-    from feeds.simulator.oxfun import OxfunVenue, _Market
+    from feeds.simulator.oxfun import OxfunVenue
+    from feeds.simulator.oxfun_market import OxfunMarket
 
 _HEADERS: Final = {"Content-Type": "application/json"}
 _HOUR_NS: Final = 3600 * SECOND_NS
@@ -55,12 +56,12 @@ def refuse(status: int, code: str, message: str) -> Reply:
     return Reply(status, orjson.dumps({"success": False, "code": code, "message": message}), _HEADERS)
 
 
-def _markets_of(venue: "OxfunVenue", query: Query) -> "list[_Market]":
+def _markets_of(venue: "OxfunVenue", query: Query) -> "list[OxfunMarket]":
     """The one market a request names, or all of them."""
     return [_market_of(venue, query)] if "marketCode" in query else list(venue.markets.values())
 
 
-def _market_of(venue: "OxfunVenue", query: Query) -> "_Market":
+def _market_of(venue: "OxfunVenue", query: Query) -> "OxfunMarket":
     market = venue.markets.get(query.get("marketCode", ""))
     if market is None:
         raise _ParameterError("marketCode is invalid")
