@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sinks.file import FileConfig
 from sinks.stdout import StdoutConfig
 
-AnySinkConfig = StdoutConfig
+AnySinkConfig = StdoutConfig | FileConfig

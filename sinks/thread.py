@@ -26,12 +26,16 @@ class WorkerThread:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    async def call(self, function: Callable[..., ResultT], *args: object) -> ResultT:
-        """Run `function(*args)` on the thread and return its result or raise its exception."""
+    def submit(self, function: Callable[..., ResultT], *args: object) -> asyncio.Future[ResultT]:
+        """Run `function(*args)` on the thread; the future gets its result or its exception."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[ResultT] = loop.create_future()
         self._jobs.put((lambda: function(*args), future, loop))
-        return await future
+        return future
+
+    async def call(self, function: Callable[..., ResultT], *args: object) -> ResultT:
+        """Run `function(*args)` on the thread and return its result or raise its exception."""
+        return await self.submit(function, *args)
 
     def stop(self) -> None:
         """Let the thread end after the calls already queued."""
