@@ -30,43 +30,48 @@ class Hub(Directory):
         self.events = 0
         self.batches = 0
         self._pending: list[Event] = []
-        self._scheduled = False
+        self._handle: asyncio.Handle | None = None
         self._last: dict[str, Event] = {}
         self._trackers = trackers
-        self._after_flush: list[Callable[[Batch], None]] = []
+        self._listeners: list[Callable[[Batch], None]] = []
 
     def publish(self, events: list[Event]) -> None:
         """Queue events for this turn's batch."""
         if not events:
             return
         self._pending += events
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self.flush)
+        if len(self._pending) >= BATCH_EVENTS_MAX:
+            self.flush()
+        elif self._handle is None:
+            self._handle = asyncio.get_running_loop().call_soon(self.flush)
 
     def flush(self) -> None:
         """Hand what is queued to every sink now."""
-        self._scheduled = False
-        pending = self._pending
-        if not pending:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        pending, self._pending = self._pending, []
+        if len(pending) <= BATCH_EVENTS_MAX:
+            if pending:
+                self._hand_out(Batch(pending))
             return
-        self._pending = []
         for start in range(0, len(pending), BATCH_EVENTS_MAX):
-            events = pending if len(pending) <= BATCH_EVENTS_MAX else pending[start : start + BATCH_EVENTS_MAX]
-            batch = Batch(events)
-            self.events += len(events)
-            self.batches += 1
-            last = self._last
-            for event in events:
-                last[event.stream] = event
-            for sink in self.sinks:
-                sink.write(batch)
-            for listener in self._after_flush:
-                listener(batch)
+            self._hand_out(Batch(pending[start : start + BATCH_EVENTS_MAX]))
+
+    def _hand_out(self, batch: Batch) -> None:
+        self.events += len(batch)
+        self.batches += 1
+        last = self._last
+        for event in batch.events:
+            last[event.stream] = event
+        for sink in self.sinks:
+            sink.write(batch)
+        for listener in self._listeners:
+            listener(batch)
 
     def listen(self, listener: Callable[[Batch], None]) -> None:
         """Call `listener` with every batch after the sinks (coverage ledger, latency sampling)."""
-        self._after_flush.append(listener)
+        self._listeners.append(listener)
 
     # Directory
 
