@@ -1,0 +1,53 @@
+"""
+What is still to be asked of a venue whose commands take many channels at once. Pure.
+
+Without this file every resync of a storm would cost two commands of a budget of one a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Literal
+
+Verb = Literal["subscribe", "unsubscribe"]
+
+_NONE: Final = object()
+
+
+class CommandQueue:
+    """
+    Channel names waiting to be asked for or left, in order, each at most once.
+
+    Leaving goes first, so that leaving and asking again (a resync) is one of each. It never sends.
+    """
+
+    def __init__(self) -> None:
+        self._subscribe: dict[str, object] = {}
+        self._unsubscribe: dict[str, object] = {}
+
+    def subscribe(self, names: Iterable[str]) -> None:
+        """Ask for these when there is room."""
+        self._subscribe.update(dict.fromkeys(names))
+
+    def unsubscribe(self, names: Iterable[str]) -> None:
+        """Leave these when there is room; what was never asked for is only forgotten."""
+        for name in names:
+            if self._subscribe.pop(name, _NONE) is _NONE:
+                self._unsubscribe[name] = None
+
+    def take(self, count: int) -> tuple[Verb, list[str]] | None:
+        """Take up to `count` names of the next command, or None when nothing waits."""
+        verb: Verb = "unsubscribe" if self._unsubscribe else "subscribe"
+        waiting = self._unsubscribe or self._subscribe
+        names = list(waiting)[:count]
+        for name in names:
+            del waiting[name]
+        return (verb, names) if names else None
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether this name still waits to be asked for."""
+        return name in self._subscribe
+
+    def __len__(self) -> int:
+        """Return how many names wait."""
+        return len(self._subscribe) + len(self._unsubscribe)
