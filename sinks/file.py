@@ -314,7 +314,6 @@ class FileSink(Sink):
                 await self._done.wait()
         except TimeoutError:
             self._abandon.set()
-            await self._done.wait()
 
     def _hurry(self) -> None:
         for event in (self._wake, self._full, self._urgent):

@@ -116,40 +116,58 @@ class Outbox:
     """
     A bounded queue of encoded lines, in bytes; what does not fit is dropped and counted.
 
-    The newest are dropped: what is in the queue stays one unbroken run, and the hole behind it is
-    told in-band by `take_loss`.
+    The newest are dropped, and from the first drop on all, until half of the queue is free: what is
+    in the queue are unbroken runs with few holes between them. `take` never reaches over a hole and
+    `take_loss` tells its size, so that it can be told in-band, in its place.
     """
 
-    __slots__ = ("_bytes", "_bytes_max", "_lines", "_lost", "counts")
+    __slots__ = ("_bytes", "_bytes_max", "_holes", "_lines", "_lost", "_put", "_taken", "counts")
 
     def __init__(self, counts: SinkCounts, bytes_max: int) -> None:
         self.counts = counts
         self._bytes_max = bytes_max
         self._lines: deque[bytes] = deque()
+        self._holes: deque[tuple[int, int]] = deque()
+        """(lines put before the hole, events missing there), for holes with lines behind them."""
         self._bytes = 0
         self._lost = 0
+        self._put = 0
+        self._taken = 0
 
     def put(self, line: bytes) -> bool:
         """Queue one line; False when it was dropped."""
         size = len(line) + 1
-        if self._bytes + size > self._bytes_max:
+        limit = self._bytes_max
+        if self._lost and self._bytes <= limit // 2 and self._bytes + size <= limit:
+            self._holes.append((self._put, self._lost))
+            self._lost = 0
+        if self._lost or self._bytes + size > limit:
             self.counts.dropped["queue_full"] += 1
             self._lost += 1
             return False
         self._lines.append(line)
         self._bytes += size
+        self._put += 1
         return True
 
     def take(self, count: int) -> list[bytes]:
-        """Take up to `count` lines out, oldest first; they are in flight until the caller counts them."""
+        """Take up to `count` lines out, oldest first, up to a hole; they are in flight until the caller counts them."""
         lines = self._lines
-        taken = [lines.popleft() for _ in range(min(count, len(lines)))]
-        self._bytes -= sum(map(len, taken)) + len(taken)
+        count = min(count, len(lines))
+        if self._holes:
+            count = min(count, self._holes[0][0] - self._taken)
+        taken = [lines.popleft() for _ in range(count)]
+        self._bytes -= sum(map(len, taken)) + count
+        self._taken += count
         return taken
 
     def take_loss(self) -> int:
-        """Return how many events were dropped since the last call."""
-        lost, self._lost = self._lost, 0
+        """Return how many events are missing directly behind the last line taken; each hole is told once."""
+        lost = 0
+        if self._holes and self._holes[0][0] == self._taken:
+            lost = self._holes.popleft()[1]
+        elif not self._lines:
+            lost, self._lost = self._lost, 0
         return lost
 
     @property

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
+import select
 import sys
-from typing import ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
+
+import msgspec
 
 from book.errors import SinkError
 from sinks.sink import Batch, Outbox, Sink, SinkConfig, SinkContext, loss_line
@@ -18,7 +20,7 @@ _CHUNK_LINES: Final = 512
 class StdoutConfig(SinkConfig, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="stdout"):
     """`[[sinks]] type = "stdout"`."""
 
-    buffer_bytes_max: int = 16 * 1024 * 1024
+    buffer_bytes_max: Annotated[int, msgspec.Meta(ge=65_536)] = 16 * 1024 * 1024
 
     def build(self, context: SinkContext) -> Sink:
         """Make the sink."""
@@ -40,20 +42,24 @@ class StdoutSink(Sink):
         self._outbox = Outbox(self.counts, config.buffer_bytes_max)
         self._wake = asyncio.Event()
         self._closing = False
+        self._abandon = asyncio.Event()
         self._writing = 0
-        self._broken = False
+        self._refusal = ""
+        """Why nothing is taken any more."""
         self._done = asyncio.Event()
 
     def write(self, batch: Batch) -> None:
         """Queue the batch's lines."""
         lines = self.wanted_lines(batch)
-        if self._broken or self._closing:
-            self.counts.dropped["closed"] += len(lines)
+        if not lines:
             return
+        if self._refusal:
+            self.counts.dropped[self._refusal] += len(lines)
+            return
+        put = self._outbox.put
         for line in lines:
-            self._outbox.put(line)
-        if lines:
-            self._wake.set()
+            put(line)
+        self._wake.set()
 
     @property
     def in_flight(self) -> int:
@@ -66,53 +72,84 @@ class StdoutSink(Sink):
         return (self._outbox.bytes_held, self._outbox.bytes_max)
 
     async def run(self) -> None:
-        """Write what is queued until closed, or until the reader is gone."""
-        fd = self._fd if self._fd is not None else sys.stdout.fileno()
+        """
+        Write what is queued until closed.
+
+        Raises:
+            SinkError: the reader is gone.
+
+        """
         thread = WorkerThread(f"sink-{self.name}")
+        abandoned = asyncio.ensure_future(self._abandon.wait())
+        reason = "closed"
         try:
-            while True:
+            fd = self._fd if self._fd is not None else sys.stdout.fileno()
+            while not abandoned.done():
                 lines = self._outbox.take(_CHUNK_LINES)
-                if not lines:
-                    if self._closing:
-                        return
+                lost = self._outbox.take_loss()
+                if lost:
+                    now = self.context.wall_clock_ns()
+                    self.context.log.error("sink.discarded", reason="queue_full", events=lost)
+                    text = b"".join(line + b"\n" for line in [*lines, loss_line(self.name, lost, "queue_full", now)])
+                elif lines:
+                    text = b"\n".join(lines) + b"\n"
+                elif self._closing:
+                    return
+                else:
                     self._wake.clear()
                     await self._wake.wait()
                     continue
                 self._writing = len(lines)
-                # Told behind the last line that was kept: that is where the hole is.
-                text = b"\n".join(lines) + b"\n"
-                if not self._outbox and (lost := self._outbox.take_loss()):
-                    now = self.context.wall_clock_ns()
-                    text += loss_line(self.name, lost, "queue_full", now) + b"\n"
-                await thread.call(_write_all, fd, text)
+                written = thread.submit(_write_all, fd, text)
+                waiting: set[asyncio.Future[Any]] = {written, abandoned}
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if not written.done():
+                    written.cancel()
+                    return
+                written.result()
                 self.counts.written += len(lines)
                 self.counts.written_bytes += len(text)
                 self._writing = 0
-        except OSError as error:
-            self._broken = True
+        except (OSError, ValueError) as error:  # ValueError: standard output is closed
+            reason = "reader_gone"
             self.counts.errors["write"] += 1
-            self.counts.dropped["reader_gone"] += self._writing
-            self._writing = 0
-            msg = f"sink {self.name}: cannot write to standard output: {error.strerror}"
+            detail = error.strerror if isinstance(error, OSError) else str(error)
+            msg = f"sink {self.name}: cannot write to standard output: {detail}"
             raise SinkError(msg) from error
         finally:
+            abandoned.cancel()
             thread.stop()
-            self._drop_queue("closed")
+            self._refuse(reason)
             self._done.set()
 
     async def close(self, timeout_seconds: float) -> None:
-        """Flush within the time given."""
+        """Flush within the time given; what a stalled reader then still has not taken is counted as dropped."""
         self._closing = True
         self._wake.set()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._done.wait(), timeout_seconds)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._done.wait()
+        except TimeoutError:
+            self._abandon.set()
 
-    def _drop_queue(self, reason: str) -> None:
-        while lines := self._outbox.take(_CHUNK_LINES):
-            self.counts.dropped[reason] += len(lines)
+    def _refuse(self, reason: str) -> None:
+        """Take nothing any more; what is queued or half written counts as dropped."""
+        self._refusal = reason
+        dropped, self._writing = self._writing, 0
+        while len(self._outbox):
+            dropped += len(self._outbox.take(_CHUNK_LINES))
+            self._outbox.take_loss()
+        if dropped:
+            self.counts.dropped[reason] += dropped
 
 
 def _write_all(fd: int, text: bytes) -> None:
+    """Write all of it, also where somebody who shares the descriptor has made it non-blocking."""
     view = memoryview(text)
     while view:
-        view = view[os.write(fd, view) :]
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            ready = select.poll()
+            ready.register(fd, select.POLLOUT)
+            ready.poll()
