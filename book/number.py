@@ -91,6 +91,18 @@ def is_zero(text: str) -> bool:
     return text < "1" and not text.partition("E")[0].partition("e")[0].strip("0.")
 
 
+def check_number(text: str) -> None:
+    """
+    Accept a decimal number of either sign.
+
+    Raises:
+        NumberError: not a number.
+
+    """
+    if not is_plain_size(text):
+        decimals_of(text)
+
+
 def check_size(text: str) -> None:
     """
     Accept a non-negative size in any spelling.
@@ -120,22 +132,55 @@ def add(first: str, second: str) -> str:
 
 class PriceKeys(dict[str, int]):
     """
-    Memo from a price text to its integer key at this book's resolution.
+    Memo from a price text to its integer key at this book's resolution, negated for `sign` -1.
 
     `keys[text]` is a plain dict hit for a price seen before and `__missing__` for a new one. It
     never guesses: a text finer than the resolution raises `FinerScaleError` and the book rescales.
     """
 
-    __slots__ = ("decimals",)
+    __slots__ = ("_factors", "decimals", "sign")
 
-    def __init__(self, decimals: int = 8) -> None:
+    def __init__(self, decimals: int = 8, sign: int = 1) -> None:
         super().__init__()
         self.decimals = decimals
+        self.sign = sign
+        self._factors = [sign * int(10**power) for power in range(decimals, -1, -1)]
 
     def __missing__(self, text: str) -> int:
         """Work out the key of a price not seen lately and remember it."""
-        key = scaled(text, self.decimals)
+        whole, dot, fraction = text.partition(".")
+        digits = whole + fraction
+        if digits.isdigit() and digits.isascii() and whole and (fraction or not dot) and len(digits) < _TEXT_MAX:
+            decimals = len(fraction)
+            if decimals > self.decimals:
+                raise FinerScaleError(decimals_of(text))
+            key = int(digits) * self._factors[decimals]
+        else:
+            key = self.sign * scaled(text, self.decimals)
         if len(self) >= _MEMO_MAX:
             self.clear()
         self[text] = key
         return key
+
+
+class Sizes(dict[str, bool]):
+    """
+    Memo from a size text to whether it is zero; `__missing__` refuses what is no size.
+
+    Real books repeat their sizes: 765 different ones among 15,223 captured.
+    """
+
+    def __missing__(self, text: str) -> bool:
+        """
+        Look at a size not seen lately and remember it.
+
+        Raises:
+            NumberError: not a number, or negative.
+
+        """
+        check_size(text)
+        zero = is_zero(text)
+        if len(self) >= _MEMO_MAX:
+            self.clear()
+        self[text] = zero
+        return zero

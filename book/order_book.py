@@ -14,7 +14,7 @@ from typing import Final
 
 from book.delta import Level, Levels
 from book.errors import FrameError
-from book.number import FinerScaleError, PriceKeys, check_size, is_plain_size, is_zero, same
+from book.number import FinerScaleError, PriceKeys, Sizes, same
 
 LEVELS_MAX: Final = 100_000
 """Levels a side may hold; a book beyond it is not a book but an attack or a bug."""
@@ -27,12 +27,12 @@ class Side:
     It never holds a zero size, a duplicate price, or an unsorted key.
     """
 
-    __slots__ = ("keys", "rows", "sign")
+    __slots__ = ("keys", "price_keys", "rows")
 
-    def __init__(self, sign: int) -> None:
-        self.sign = sign
+    def __init__(self, sign: int, decimals: int) -> None:
         self.keys: list[int] = []
         self.rows: list[Level] = []
+        self.price_keys = PriceKeys(decimals, sign)
 
     def top(self, depth: int | None = None) -> list[Level]:
         """Return the best `depth` levels, best first (all of them for None)."""
@@ -43,6 +43,12 @@ class Side:
     def best(self) -> Level | None:
         """Return the best level, or None for an empty side."""
         return self.rows[-1] if self.rows else None
+
+    def rescale(self, decimals: int) -> None:
+        """Make the keys finer: multiply all by one power of ten."""
+        factor = int(10 ** (decimals - self.price_keys.decimals))
+        self.price_keys = PriceKeys(decimals, self.price_keys.sign)
+        self.keys[:] = [key * factor for key in self.keys]
 
     def __len__(self) -> int:
         """Return the number of levels."""
@@ -57,17 +63,22 @@ class OrderBook:
     is kept but plays no part here: one row per price.
     """
 
-    __slots__ = ("_price_keys", "asks", "bids", "levels_max", "unknown_deletes", "zero_levels")
+    __slots__ = ("_sizes", "asks", "bids", "levels_max", "unknown_deletes", "zero_levels")
 
     def __init__(self, decimals: int = 8, levels_max: int = LEVELS_MAX) -> None:
-        self.bids = Side(1)
-        self.asks = Side(-1)
+        self.bids = Side(1, decimals)
+        self.asks = Side(-1, decimals)
         self.levels_max = levels_max
-        self._price_keys = PriceKeys(decimals)
+        self._sizes = Sizes()
         self.unknown_deletes = 0
         """Removals of prices that were not there: ignored, counted."""
         self.zero_levels = 0
         """Zero sizes inside snapshots: skipped, counted."""
+
+    @property
+    def decimals(self) -> int:
+        """How many decimals the keys resolve; grows when a finer price arrives."""
+        return self.bids.price_keys.decimals
 
     def replace(self, bids: Levels, asks: Levels) -> None:
         """
@@ -80,13 +91,16 @@ class OrderBook:
         if len(bids) > self.levels_max or len(asks) > self.levels_max:
             msg = f"snapshot with {max(len(bids), len(asks))} levels a side, limit {self.levels_max}"
             raise FrameError(msg, reason="too_many_levels")
-        new_bids = self._sorted_side(bids, 1)
-        decimals = self._price_keys.decimals
-        new_asks = self._sorted_side(asks, -1)
-        if self._price_keys.decimals != decimals:
-            new_bids = self._sorted_side(bids, 1)
+        try:
+            new_bids = self._sorted(self.bids, bids)
+            new_asks = self._sorted(self.asks, asks)
+        except FinerScaleError as finer:
+            self._rescale(finer.decimals)
+            self.replace(bids, asks)
+            return
         self.bids.keys, self.bids.rows = new_bids
         self.asks.keys, self.asks.rows = new_asks
+        self.zero_levels += sum(map(self._sizes.__getitem__, [level[1] for level in (*bids, *asks)]))
 
     def apply(self, bids: Levels, asks: Levels) -> bool:
         """
@@ -97,16 +111,22 @@ class OrderBook:
                 then not to be used any more: its caller drops it.
 
         """
-        if bids:
-            self._apply_side(self.bids, bids)
-        if asks:
-            self._apply_side(self.asks, asks)
+        try:
+            if bids:
+                self._apply(self.bids, bids)
+            if asks:
+                self._apply(self.asks, asks)
+        except FinerScaleError as finer:
+            # Sizes are absolute: what was applied before the finer price may be applied again.
+            self._rescale(finer.decimals)
+            return self.apply(bids, asks)
         return bool(bids or asks)
 
     def clear(self) -> None:
         """Forget all levels."""
-        self.bids = Side(1)
-        self.asks = Side(-1)
+        decimals = self.decimals
+        self.bids = Side(1, decimals)
+        self.asks = Side(-1, decimals)
 
     def crossed(self) -> bool:
         """Tell whether the best bid is at or above the best ask."""
@@ -123,41 +143,28 @@ class OrderBook:
             FrameError: as `replace`.
 
         """
-        other = OrderBook(self._price_keys.decimals, self.levels_max)
+        other = OrderBook(self.decimals, self.levels_max)
         other.replace(bids, asks)
         if other.decimals > self.decimals:
             self._rescale(other.decimals)
         return _side_changes(self.bids, other.bids), _side_changes(self.asks, other.asks)
 
-    @property
-    def decimals(self) -> int:
-        """How many decimals the keys resolve; grows when a finer price arrives."""
-        return self._price_keys.decimals
-
-    def _apply_side(self, side: Side, levels: Levels) -> None:
-        price_keys = self._price_keys
-        sign = side.sign
+    def _apply(self, side: Side, levels: Levels) -> None:
+        price_keys = side.price_keys
+        sizes = self._sizes
         keys = side.keys
         rows = side.rows
         for level in levels:
-            size = level[1]
-            try:
-                key = price_keys[level[0]]
-            except FinerScaleError as finer:
-                self._rescale(finer.decimals)
-                key = price_keys[level[0]]
-            if sign < 0:
-                key = -key
-            if not is_plain_size(size):
-                check_size(size)
+            key = price_keys[level[0]]
+            zero = sizes[level[1]]
             index = bisect_left(keys, key)
             if index < len(keys) and keys[index] == key:
-                if size == "0" or is_zero(size):
+                if zero:
                     del keys[index]
                     del rows[index]
                 else:
                     rows[index] = level
-            elif size == "0" or is_zero(size):
+            elif zero:
                 self.unknown_deletes += 1
             else:
                 keys.insert(index, key)
@@ -166,35 +173,23 @@ class OrderBook:
             msg = f"book of {len(keys)} levels a side, limit {self.levels_max}"
             raise FrameError(msg, reason="too_many_levels")
 
-    def _sorted_side(self, levels: Levels, sign: int) -> tuple[list[int], list[Level]]:
-        """Return keys (ascending) and rows of a side; last of equal prices wins."""
-        price_keys = self._price_keys
-        side: dict[int, Level] = {}
-        zero_levels = 0
+    def _sorted(self, side: Side, levels: Levels) -> tuple[list[int], list[Level]]:
+        """Return keys (ascending) and rows of a whole side; the last of equal prices wins."""
+        price_keys = side.price_keys
+        sizes = self._sizes
+        by_key: dict[int, Level] = {}
         for level in levels:
-            size = level[1]
-            if not is_plain_size(size):
-                check_size(size)
-            try:
-                key = price_keys[level[0]]
-            except FinerScaleError as finer:
-                self._rescale(finer.decimals)
-                return self._sorted_side(levels, sign)
-            if is_zero(size):
-                zero_levels += 1
-                side.pop(sign * key, None)
+            key = price_keys[level[0]]
+            if sizes[level[1]]:
+                by_key.pop(key, None)
             else:
-                side[sign * key] = level
-        self.zero_levels += zero_levels
-        keys = sorted(side)
-        return keys, [side[key] for key in keys]
+                by_key[key] = level
+        keys = sorted(by_key)
+        return keys, [by_key[key] for key in keys]
 
     def _rescale(self, decimals: int) -> None:
-        """Make the keys finer: multiply all by one power of ten."""
-        factor = 10 ** (decimals - self._price_keys.decimals)
-        self._price_keys = PriceKeys(decimals)
-        for side in (self.bids, self.asks):
-            side.keys[:] = [key * factor for key in side.keys]
+        self.bids.rescale(decimals)
+        self.asks.rescale(decimals)
 
 
 def _side_changes(old: Side, new: Side) -> list[Level]:

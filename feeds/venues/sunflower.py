@@ -26,7 +26,7 @@ from book.continuity import RULES, Rule, contiguous
 from book.delta import Delta, Level, Snapshot
 from book.errors import FrameError
 from book.events import Candle, Ticker, Trade
-from book.number import decimals_of
+from book.number import check_number
 from feeds.session import (
     Acknowledged,
     Authenticated,
@@ -358,7 +358,7 @@ class SunflowerSession(Session):
             return _UNWANTED
         for text in (ticker.last, ticker.open, ticker.high, ticker.low, ticker.bid, ticker.ask):
             if text is not None:
-                decimals_of(text)
+                check_number(text)
         event = Ticker(
             "sunflower",
             subscription.symbol,
@@ -451,8 +451,8 @@ _UNWANTED: Final[list[Delivery]] = [(None, Note("unwanted"))]
 
 
 def _trade(trade: _WireTrade, subscription: Subscription, ts_recv: int) -> Trade:
-    decimals_of(trade.price)
-    decimals_of(trade.quantity)
+    check_number(trade.price)
+    check_number(trade.quantity)
     return Trade(
         "sunflower",
         subscription.symbol,
@@ -470,7 +470,7 @@ def _trade(trade: _WireTrade, subscription: Subscription, ts_recv: int) -> Trade
 
 def _candle(candle: _WireCandle, subscription: Subscription, ts_recv: int) -> Candle:
     for text in (candle.open, candle.max, candle.min, candle.close, candle.volume):
-        decimals_of(text)
+        check_number(text)
     ts_open = from_iso(candle.timestamp)
     return Candle(
         "sunflower",
