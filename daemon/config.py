@@ -141,6 +141,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         shown["sinks"] = [effective_sink(sink) for sink in self.sinks]
         return shown
 
+    def secrets(self) -> list[str]:
+        """Return every secret that was read, for those who must keep them out of what they write."""
+        return [
+            text
+            for feed in self.feeds
+            if feed.credentials is not None
+            for text in (feed.credentials.api_key, feed.credentials.api_secret)
+            if text
+        ]
+
     @property
     def hash(self) -> str:
         """A short name of what is configured; independent of order of keys, comments and secrets."""
@@ -283,14 +293,15 @@ def _feed(row: Any, path: str, environment: Environment) -> FeedConfig:  # noqa:
     if "quote" in channels:  # the top of the local book: published wherever the book is
         channels = [channel for channel in channels if channel not in {"quote", "book"}]
         channels.insert(0, "book")
+    endpoints = venue.endpoints(row.ws_url, row.rest_url)
     table = {name: getattr(row, name) for name in FeedTable.__struct_fields__}
     return FeedConfig(
         venue=venue.name,
         name=venue.name,
         symbols=list(row.symbols),
         channels=channels,
-        ws_url=row.ws_url or venue.ws_url,
-        rest_url=row.rest_url or venue.rest_url,
+        ws_url=endpoints.ws_url,
+        rest_url=endpoints.rest_url,
         options=options,
         credentials=_credentials(row, path, environment),
         synthetic=row.synthetic,
