@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, Union
 import msgspec
 
 from book.errors import ConfigError
-from daemon.rules import check_rules
+from daemon.rules import check_rules, check_url
 from daemon.secret import read_secret
 from daemon.shape import at, nearest, read
 from feeds.session import Credentials
@@ -293,6 +293,9 @@ def _feed(row: Any, path: str, environment: Environment) -> FeedConfig:  # noqa:
     if "quote" in channels:  # the top of the local book: published wherever the book is
         channels = [channel for channel in channels if channel not in {"quote", "book"}]
         channels.insert(0, "book")
+    for key in ("ws_url", "rest_url"):
+        if getattr(row, key) is not None:
+            check_url(getattr(row, key), f"{path}.{key}")
     endpoints = venue.endpoints(row.ws_url, row.rest_url)
     table = {name: getattr(row, name) for name in FeedTable.__struct_fields__}
     return FeedConfig(

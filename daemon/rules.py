@@ -38,7 +38,7 @@ def check_rules(config: Config) -> None:
     for index, feed in enumerate(config.feeds):
         _check_name(feed.name, f"feeds[{index}].name")
         _check_symbols(feed.symbols, f"feeds[{index}].symbols")
-        _check_urls(feed, f"feeds[{index}]")
+        _check_encrypted(feed, f"feeds[{index}]")
     _check_streams(config.feeds)
     for index, sink in enumerate(config.sinks):
         _check_name(sink.name or "", f"sinks[{index}].name")
@@ -93,19 +93,28 @@ def _check_glob(glob: str, place: str) -> None:
         raise ConfigError(at(place, f'bad glob "{glob}": a "[" needs its "]"'))
 
 
-def _check_urls(feed: FeedConfig, place: str) -> None:
-    for key, url, schemes in (("ws_url", feed.ws_url, ("wss", "ws")), ("rest_url", feed.rest_url, ("https", "http"))):
-        try:
-            parts = urlsplit(url)
-            host, _ = parts.hostname, parts.port
-        except ValueError as error:
-            raise ConfigError(at(f"{place}.{key}", f'"{url}" is not an address: {error}')) from None
-        if parts.scheme not in schemes or not host:
-            raise ConfigError(at(f"{place}.{key}", f'"{url}" is not an address: expected {schemes[0]}://host/path'))
-        if parts.username is not None:
-            raise ConfigError(at(f"{place}.{key}", "holds a name or password; use api_key_file and api_secret_file"))
-        if feed.credentials is not None and parts.scheme in {"ws", "http"} and not Address(host).is_loopback:
-            raise ConfigError(at(f"{place}.{key}", f"would send the key unencrypted; use {schemes[0]}://"))
+def check_url(url: str, place: str) -> None:
+    """Refuse what is no address of a venue; `place` ends with `ws_url` or `rest_url`."""
+    schemes = ("wss", "ws") if place.endswith("ws_url") else ("https", "http")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigError(at(place, f'"{url}" is not an address: {error}')) from None
+    if parts.scheme not in schemes or not host:
+        raise ConfigError(at(place, f'"{url}" is not an address: expected {schemes[0]}://host/path'))
+    if parts.username is not None:
+        raise ConfigError(at(place, "holds a name or password; use api_key_file and api_secret_file"))
+
+
+def _check_encrypted(feed: FeedConfig, place: str) -> None:
+    """A key never travels in the clear, except inside this machine."""
+    if feed.credentials is None:
+        return
+    for key, url, scheme in (("ws_url", feed.ws_url, "wss"), ("rest_url", feed.rest_url, "https")):
+        parts = urlsplit(url)
+        if parts.scheme != scheme and not Address(parts.hostname or "").is_loopback:
+            raise ConfigError(at(f"{place}.{key}", f"would send the key unencrypted; use {scheme}://"))
 
 
 def _check_streams(feeds: Sequence[FeedConfig]) -> None:
