@@ -1,6 +1,8 @@
 """The venues' other side: a seeded market, one protocol file a venue, scripted faults, one server."""
 
+from feeds.simulator.fault import FAULTS, Fault, FaultScript
+from feeds.simulator.faulty_venue import FaultyVenue
 from feeds.simulator.registry import SIMULATORS
 from feeds.simulator.server import SimulatorServer, VenueUrls
 
-__all__ = ["SIMULATORS", "SimulatorServer", "VenueUrls"]
+__all__ = ["FAULTS", "SIMULATORS", "Fault", "FaultScript", "FaultyVenue", "SimulatorServer", "VenueUrls"]

@@ -92,6 +92,8 @@ class OxfunConnection(SimulatedConnection):
         if not self._budget.admit(now_ns):
             self._venue.counters.violations["commands_per_second"] += 1
             raise _CommandError("20007")
+        if now_ns < self._venue.blocked_until_ns:
+            raise _CommandError("20007")
         if len(str(command.get("tag", ""))) > _TAG_LENGTH_MAX:
             raise _CommandError("20034")
         operation, arguments = command.get("op"), command.get("args")

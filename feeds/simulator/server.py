@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from feeds.simulator.client import Client
+from feeds.simulator.fault import Fault, FaultScript
+from feeds.simulator.faulty_venue import FaultyVenue
 from feeds.simulator.registry import SIMULATORS
 from feeds.simulator.venue import SimulatedVenue
 
@@ -28,7 +30,7 @@ class VenueUrls:
 class _Port:
     """One listening socket and the clients behind it."""
 
-    def __init__(self, venue: SimulatedVenue, accept: Callable[["_Port"], Client]) -> None:
+    def __init__(self, venue: FaultyVenue, accept: Callable[["_Port"], Client]) -> None:
         self.venue = venue
         self.clients: set[Client] = set()
         self.number = 0
@@ -67,6 +69,7 @@ class SimulatorServer:
         *,
         seed: int = 1,
         rate: float = 1.0,
+        faults: FaultScript | None = None,
         options: Mapping[str, Any] | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -90,7 +93,7 @@ class SimulatorServer:
                 made = SIMULATORS[venue](seed=seed, start_ns=start_ns, rate=rate, options=chosen)
             else:
                 made = venue
-            self._ports[made.name] = _Port(made, self._accept)
+            self._ports[made.name] = _Port(FaultyVenue(made, faults, start_ns=start_ns), self._accept)
 
     @property
     def urls(self) -> dict[str, VenueUrls]:
@@ -104,8 +107,18 @@ class SimulatorServer:
         }
 
     def venue(self, name: str) -> SimulatedVenue:
-        """The venue object, for its truth and its counters."""
+        """The venue behind its faults, for its truth and its counters."""
+        return self._ports[name].venue.inner
+
+    def faulty(self, name: str) -> FaultyVenue:
+        """The faults before a venue, for what they have done so far."""
         return self._ports[name].venue
+
+    def inject(self, fault: Fault) -> None:
+        """The fault happens to every venue it concerns; its seconds count from now."""
+        now_ns = self._clock()
+        for port in self._ports.values():
+            port.venue.inject(fault, now_ns)
 
     async def __aenter__(self) -> Self:
         await self.start()

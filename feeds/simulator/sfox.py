@@ -104,7 +104,6 @@ class SfoxVenue(SimulatedVenue):
         self._sent: OrderedDict[int, _Sent] = OrderedDict()
         self._command_budget = Window(self.options.commands_per_minute, MINUTE_NS)
         self._rest_budget = Window(_REST_PER_TEN_SECONDS, 10 * SECOND_NS)
-        self._blocked_until_ns = start_ns
 
     # ------------------------------------------------------------ what the transport calls
 
@@ -114,7 +113,7 @@ class SfoxVenue(SimulatedVenue):
         refusal = None
         if path != self.ws_path:
             refusal = Reply(404, b'{"error":"not found"}')
-        elif now_ns < self._blocked_until_ns:
+        elif now_ns < self.blocked_until_ns:
             refusal = Reply(429, b'{"error":"too many requests"}', {"Retry-After": "120"})
         elif self.counters.connections_live >= self.options.connections_max:
             self.counters.violations["connections"] += 1
@@ -204,11 +203,11 @@ class SfoxVenue(SimulatedVenue):
     def admit(self, now_ns: int) -> bool:
         """Whether a command is within the budget; the 41st in a minute blocks the client for two."""
         is_within = self._command_budget.admit(now_ns)
-        if now_ns < self._blocked_until_ns:
+        if now_ns < self.blocked_until_ns:
             return False
         if not is_within:
             self.counters.violations["commands_per_minute"] += 1
-            self._blocked_until_ns = now_ns + _BLOCK_NS
+            self.blocked_until_ns = now_ns + _BLOCK_NS
         return is_within
 
     # ------------------------------------------------------------ inside

@@ -60,20 +60,30 @@ class SunflowerConnection(SimulatedConnection):
         if not isinstance(request, dict):
             self._reply(None, error={"code": -32600, "message": "Invalid Request", "description": ""}, nameless=True)
             return
-        params = request.get("params", {})
-        handler = self._handler(request.get("method"))
         try:
-            if handler is None:
-                raise RequestError(-32601, "Method not found")  # noqa: TRY301 - one place answers all refusals
-            if not isinstance(params, dict):
-                raise validation_error("params must be an object")
-            result, then = handler(params, now_ns)
+            result, then = self._outcome(request, now_ns)
         except RequestError as refusal:
             self._reply(request.get("id"), error=refusal.error)
             return
         self._reply(request.get("id"), result=result)
         if then is not None:
             then()
+
+    def _outcome(self, request: Json, now_ns: int) -> Outcome:
+        """
+        The result of a request, and what to do once it is sent.
+
+        Raises:
+            RequestError: the venue refuses it.
+        """
+        if now_ns < self._venue.blocked_until_ns:
+            raise RequestError(429, "Too many requests")
+        handler, params = self._handler(request.get("method")), request.get("params", {})
+        if handler is None:
+            raise RequestError(-32601, "Method not found")
+        if not isinstance(params, dict):
+            raise validation_error("params must be an object")
+        return handler(params, now_ns)
 
     def _reply(
         self, request_id: object, *, result: object = None, error: Json | None = None, nameless: bool = False

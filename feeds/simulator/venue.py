@@ -108,6 +108,8 @@ class SimulatedVenue(ABC):
 
     def __init__(self) -> None:
         self.counters = Counters()
+        self.blocked_until_ns = 0
+        """Until then every command is refused as one too many."""
 
     @property
     def listening(self) -> bool:
