@@ -91,8 +91,8 @@ class Service:
         self._stop_reason = "finished"
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._sink_tasks: dict[str, asyncio.Task[None]] = {}
-        self._transitions = TransitionLog(log)
-        self.hub.listen(self._transitions.batch)
+        self.transitions = TransitionLog(log)
+        self.hub.listen(self.transitions.batch)
 
     def trackers(self) -> Sequence[BookTracker]:
         """Return the trackers of all books."""

@@ -6,6 +6,7 @@ Messages are never logged; this listens to what is published anyway.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -20,10 +21,19 @@ _BOOK_EVENTS: Final = {
 }
 
 
+_NO_BOOK_STATES: Final = frozenset({"subscribed", "refused"})
+"""What a status may say about a book's subscription without saying how the book stands."""
+
+
 class TransitionLog:
-    """Turns published `gap` and `status` events into log lines."""
+    """Turns published `gap` and `status` events into log lines, and remembers when books changed."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
+        self.since: dict[str, int] = {}
+        """By book stream: when it became live, or ceased to be (nanoseconds)."""
+        self.trade_gaps: Counter[tuple[str, str, str]] = Counter()
+        """Holes in trades, by venue, symbol and reason."""
+        self._live: dict[str, bool] = {}
         self._log = log
 
     def batch(self, batch: Batch) -> None:
@@ -36,7 +46,10 @@ class TransitionLog:
                 self._status(event)  # type: ignore[arg-type]
 
     def _gap(self, gap: Gap) -> None:
-        name = "trades.gap_detected" if gap.stream.endswith(":trade") else "book.gap_detected"
+        name = "book.gap_detected"
+        if gap.stream.endswith(":trade"):
+            name = "trades.gap_detected"
+            self.trade_gaps[gap.venue, gap.symbol, gap.reason] += 1
         self._log.warning(
             name,
             venue=gap.venue,
@@ -49,6 +62,11 @@ class TransitionLog:
         )
 
     def _status(self, status: Status) -> None:
+        if status.scope == "book" and status.channel is not None:
+            stream, live = f"{status.venue}:{status.symbol}:{status.channel}", status.state == "live"
+            if self._live.get(stream) is not live and status.state not in _NO_BOOK_STATES:
+                self._live[stream] = live
+                self.since[stream] = status.ts_recv
         if status.state == "refused" and status.channel is not None:
             self._log.error(
                 "upstream.subscription_refused",

@@ -1,0 +1,219 @@
+"""
+What a scrape answers: plain counters that the parts keep anyway, read when somebody asks.
+
+Nothing on the way of a message knows about metrics.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import Metric as Family
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from daemon.latency import Histogram, Latency
+from daemon.metric import METRICS, STARTING_REASONS
+from daemon.pulse import Pulse
+
+if TYPE_CHECKING:
+    from book.tracker import BookTracker
+    from daemon.health import HealthWatch
+    from daemon.logs import Logs
+    from daemon.service import Service
+    from feeds.connection import Connection
+    from feeds.feed import Feed
+    from sinks.sink import Sink
+
+_NANOSECONDS: Final = 1e9
+_SUBSCRIPTION_STATES: Final = ("new", "asked", "active", "refused")
+
+
+class Metrics(Collector):
+    """
+    Every metric of one daemon. Built once, read at each scrape, possibly from another thread.
+
+    It listens to the hub for latency samples, and to the loop by `pulse`; the rest it finds.
+    """
+
+    def __init__(self, service: Service, health: HealthWatch | None = None, logs: Logs | None = None) -> None:
+        self.latency = Latency(lambda: service.sinks)
+        self.pulse = Pulse()
+        self.reloads: dict[str, int] = dict.fromkeys(STARTING_REASONS["skulk_config_reloads"], 0)
+        """Configurations read, by outcome: counted by whoever reloads."""
+        self.applied_ns = service.started_ns
+        self._service = service
+        self._health = health
+        self._logs = logs
+        self._version = version("skulk")
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+        service.hub.listen(self.latency.batch)
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """Return the exposition and its content type: OpenMetrics where it is asked for, else Prometheus text."""
+        encoder, content_type = choose_encoder(accept)
+        return encoder(self._registry), content_type
+
+    def collect(self) -> Iterator[Family]:
+        """Read everything once."""
+        page = _Page()
+        service = self._service
+        self._process(page)
+        for name, connection in list(service.connections.items()):
+            _connection(page, name, connection)
+            self.latency.expect(connection.feed.venue.name)
+        for venue, budget in list(service.budgets.items()):
+            for kind, tokens in budget.tokens().items():
+                page.put("skulk_upstream_budget_tokens", round(tokens, 3), venue, kind)
+                page.put("skulk_upstream_requests", budget.spent[kind], venue, kind)
+        for tracker in service.trackers():
+            self._book(page, tracker)
+        self._pipeline(page)
+        for sink in list(service.sinks):
+            _sink(page, sink, failed=sink.name in service.failed_sinks)
+        return page.families()
+
+    def _process(self, page: _Page) -> None:
+        page.put("skulk_build_info", 1, self._version, platform.python_version())
+        trackers = self._service.trackers()
+        page.put("skulk_books_configured", len(trackers))
+        page.put("skulk_books_live", sum(tracker.state == "live" for tracker in trackers))
+        ready = None if self._health is None else self._health.readyz()
+        page.put("skulk_ready", 0 if ready is None else int(ready.ok))
+        page.put("skulk_waiting_for", 0 if ready is None else len(ready.reasons))
+        page.histogram("skulk_event_loop_lag_seconds", self.pulse.lag)
+        page.put("skulk_event_loop_stalls", self.pulse.stalls)
+        page.put("skulk_pipeline_heartbeat_timestamp_seconds", self.pulse.beat_ns / _NANOSECONDS)
+        page.put("skulk_clock_jumps", self.pulse.clock_jumps)
+        page.put("skulk_config_applied_timestamp_seconds", self.applied_ns / _NANOSECONDS)
+        for outcome, count in self.reloads.items():
+            page.put("skulk_config_reloads", count, outcome)
+        lines = {} if self._logs is None else self._logs.counts
+        for level in ("debug", "info", "warning", "error"):
+            page.put("skulk_log_lines", lines.get(level, 0), level)
+        page.put("skulk_log_lines_suppressed", 0 if self._logs is None else self._logs.suppressed)
+        page.put("skulk_log_lines_dropped", 0 if self._logs is None else self._logs.writer.dropped)
+
+    def _book(self, page: _Page, tracker: BookTracker) -> None:
+        series = tracker.series
+        labels = (series.venue, series.symbol, series.channel)
+        since = self._service.transitions.since.get(series.stream, self._service.started_ns)
+        page.put("skulk_book_live", int(tracker.state == "live"), *labels)
+        page.put("skulk_book_state_timestamp_seconds", since / _NANOSECONDS, *labels)
+        page.put("skulk_book_update_timestamp_seconds", tracker.ts_recv / _NANOSECONDS, *labels)
+        page.put("skulk_book_levels", len(tracker.book.bids), *labels, "bid")
+        page.put("skulk_book_levels", len(tracker.book.asks), *labels, "ask")
+        counts = tracker.counts
+        page.put("skulk_book_deltas", counts["deltas"], *labels)
+        page.put("skulk_book_snapshots", counts["snapshots"], *labels)
+        page.put("skulk_book_audits", counts["audits"], *labels)
+        page.put("skulk_book_audit_mismatched_levels", counts["audit_mismatched_levels"], *labels)
+        page.reasons("skulk_book_gaps", tracker.gaps, *labels)
+        unusable = {"stale": "stale_deltas", "malformed": "malformed_deltas", "kept_overflowed": "kept_overflowed"}
+        for reason, key in unusable.items():
+            page.put("skulk_book_unusable_deltas", counts[key], *labels, reason)
+
+    def _pipeline(self, page: _Page) -> None:
+        service = self._service
+        gaps: dict[tuple[str, str], dict[str, int]] = {}
+        events: dict[tuple[str, str], int] = {}
+        for connection in list(service.connections.values()):
+            feed = connection.feed
+            for subscription in list(feed.subscriptions):
+                if subscription.channel == "trade":
+                    gaps.setdefault((subscription.venue, subscription.symbol), {})
+            for series in list(feed.series.values()):
+                key = (series.venue, series.channel)
+                events[key] = events.get(key, 0) + series.seq
+        for (venue, symbol, reason), count in list(service.transitions.trade_gaps.items()):
+            gaps.setdefault((venue, symbol), {})[reason] = count
+        for labels, counts in gaps.items():
+            page.reasons("skulk_trade_gaps", counts, *labels)
+        for labels, count in events.items():
+            page.put("skulk_events", count, *labels)
+        page.put("skulk_batches", service.hub.batches)
+        latency = self.latency
+        for venue, histogram in list(latency.venue.items()):
+            page.histogram("skulk_venue_latency_seconds", histogram, venue)
+            page.put("skulk_venue_clock_ahead", latency.venue_ahead[venue], venue)
+        page.histogram("skulk_publish_latency_seconds", latency.publish)
+        for sink in list(service.sinks):
+            page.histogram("skulk_sink_latency_seconds", latency.of_sink(sink.name), sink.name)
+
+
+def _connection(page: _Page, name: str, connection: Connection) -> None:
+    feed: Feed = connection.feed
+    labels = (feed.venue.name, name)
+    page.put("skulk_upstream_connected", int(feed.connected), *labels)
+    page.put("skulk_upstream_connected_timestamp_seconds", connection.connected_since_ns / _NANOSECONDS, *labels)
+    page.put("skulk_upstream_connects", connection.connects, *labels)
+    page.put("skulk_upstream_backoff_seconds", connection.backoff_seconds, *labels)
+    page.put("skulk_upstream_ping_seconds", connection.latency_seconds, *labels)
+    page.put("skulk_upstream_last_frame_timestamp_seconds", connection.last_frame_ns / _NANOSECONDS, *labels)
+    page.put("skulk_upstream_frames", feed.frames, *labels)
+    page.put("skulk_upstream_received_bytes", feed.frame_bytes, *labels)
+    page.reasons("skulk_upstream_connect_failures", connection.connect_failures, *labels)
+    page.reasons("skulk_upstream_disconnects", connection.disconnects, *labels)
+    page.reasons("skulk_upstream_rejected_frames", feed.rejected, *labels)
+    page.reasons("skulk_upstream_notes", feed.notes, *labels)
+    states = dict.fromkeys(_SUBSCRIPTION_STATES, 0)
+    for subscription in list(feed.subscriptions):
+        states[subscription.state] = states.get(subscription.state, 0) + 1
+    for state, count in states.items():
+        page.put("skulk_upstream_subscriptions", count, *labels, state)
+
+
+def _sink(page: _Page, sink: Sink, *, failed: bool) -> None:
+    counts, name = sink.counts, sink.name
+    held, limit = sink.queue_bytes
+    page.put("skulk_sink_up", int(not failed), name)
+    page.put("skulk_sink_taken_events", counts.taken, name)
+    page.put("skulk_sink_written_events", counts.written, name)
+    page.put("skulk_sink_written_bytes", counts.written_bytes, name)
+    page.put("skulk_sink_filtered_events", counts.filtered, name)
+    page.put("skulk_sink_conflated_events", counts.conflated, name)
+    page.reasons("skulk_sink_dropped_events", counts.dropped, name)
+    page.reasons("skulk_sink_rejected_events", counts.rejected, name)
+    page.reasons("skulk_sink_errors", counts.errors, name)
+    page.put("skulk_sink_in_flight_events", sink.in_flight, name)
+    page.put("skulk_sink_queue_bytes", held, name)
+    page.put("skulk_sink_queue_limit_bytes", limit, name)
+
+
+class _Page:
+    """One scrape's samples, by family."""
+
+    def __init__(self) -> None:
+        self._families = {metric.name: Family(metric.name, metric.help, metric.kind) for metric in METRICS.values()}
+
+    def put(self, name: str, value: float, *labels: str) -> None:
+        """Add one sample."""
+        metric = METRICS[name]
+        self._families[name].add_sample(metric.served_name, dict(zip(metric.labels, labels, strict=True)), value)
+
+    def reasons(self, name: str, counts: Mapping[str, int], *labels: str) -> None:
+        """Add one sample for each value of the last label, known ones as 0 from the start."""
+        for reason in dict.fromkeys((*STARTING_REASONS[name], *list(counts))):
+            self.put(name, counts.get(reason, 0), *labels, str(reason))
+
+    def histogram(self, name: str, histogram: Histogram, *labels: str) -> None:
+        """Add the buckets, the count and the sum."""
+        metric, family = METRICS[name], self._families[name]
+        base = dict(zip(metric.labels, labels, strict=True))
+        total = 0
+        for bound, count in zip((*histogram.bounds, float("inf")), list(histogram.counts), strict=True):
+            total += count
+            le = "+Inf" if bound == float("inf") else repr(float(bound))
+            family.add_sample(f"{name}_bucket", {**base, "le": le}, total)
+        family.add_sample(f"{name}_count", base, total)
+        family.add_sample(f"{name}_sum", base, histogram.sum)
+
+    def families(self) -> Iterator[Family]:
+        """Return the families that have samples, in the order of the list."""
+        return (family for family in self._families.values() if family.samples)
