@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -93,6 +93,14 @@ class Venue(abc.ABC):
     @abc.abstractmethod
     def rule(self, options: FeedOptions) -> Rule:
         """Return the continuity rule of this venue's books."""
+
+    def topics(self, frame: bytes) -> Sequence[tuple[str, str]]:  # noqa: ARG002
+        """
+        Return (wire symbol, channel) of everything a data frame is about; nothing for any other frame.
+
+        For files of frames that say nothing about who had asked for them.
+        """
+        return ()
 
     def tracker(self, options: FeedOptions, series: BookSeries, *, synthetic: bool) -> BookTracker:
         """Build the tracker of one book, with this venue's rule and habits."""

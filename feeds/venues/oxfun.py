@@ -81,6 +81,16 @@ _TEMPORARY: Final = frozenset({"20001", "20002", "20031", "200050", "000101", "0
 """Failed, unexpected, market closed for now, market not active, busy, busy ("Error Codes")."""
 _LATE_LOGIN: Final = "20024"
 
+_TABLES: Final = {
+    "depthUpdate": "book",
+    "depth": "book",
+    "bestBidAsk": "venue_quote",
+    "trade": "trade",
+    "ticker": "ticker",
+    "liquidationRFQ": "liquidation",
+    "market": "market",
+}
+
 _NUMBERS_A_LEVEL: Final = 2
 _NS_A_SECOND: Final = 1_000_000_000
 
@@ -170,6 +180,11 @@ class _Markets(msgspec.Struct, gc=False):
     data: list[_Market]
 
 
+class _Topic(msgspec.Struct, gc=False, rename="camel"):
+    market_code: str = ""
+    instrument_id: str = ""
+
+
 _decode_frame = msgspec.json.Decoder(_Frame).decode
 # JSON numbers keep their digits: floats arrive as text, integers exactly.
 _decode_books = msgspec.json.Decoder(_Book | list[_Book], float_hook=str).decode
@@ -179,6 +194,7 @@ _decode_tickers = msgspec.json.Decoder(_Ticker | list[_Ticker], float_hook=str).
 _decode_candles = msgspec.json.Decoder(_Candle | list[_Candle], float_hook=str).decode
 _decode_liquidations = msgspec.json.Decoder(_Liquidation | list[_Liquidation]).decode
 _decode_market_rows = msgspec.json.Decoder(_Market | list[_Market], float_hook=str).decode
+_decode_topics = msgspec.json.Decoder(_Topic | list[_Topic]).decode
 _decode_markets = msgspec.json.Decoder(_Markets, float_hook=str).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -398,9 +414,7 @@ class OxfunSession(Session):
     def _diff(self, data: msgspec.Raw, frame: bytes, ts_recv: int) -> list[Delivery]:
         return self._books(data, frame, ts_recv, Delta)
 
-    def _books(
-        self, data: msgspec.Raw, frame: bytes, _ts_recv: int, kind: type[Snapshot | Delta]
-    ) -> list[Delivery]:
+    def _books(self, data: msgspec.Raw, frame: bytes, _ts_recv: int, kind: type[Snapshot | Delta]) -> list[Delivery]:
         deliveries: list[Delivery] = []
         for book in _rows(_decode_books(data)):
             subscription = self._subscription("book", book.market_code or book.instrument_id or "")
@@ -678,3 +692,18 @@ class Oxfun(Venue):
     def guess_wire(self, wire_symbol: str) -> Instrument:
         """A market code is its own symbol."""
         return self.guess(wire_symbol)
+
+    def topics(self, frame: bytes) -> Sequence[tuple[str, str]]:
+        """`{"table":"depthUpdate-diff","data":{"marketCode":...}}`: the table names the channel."""
+        try:
+            envelope = _decode_frame(frame)
+            table = (envelope.table or "").removesuffix("-diff")
+            channel = _TABLES.get(table)
+            if channel is None and table.startswith("candle"):
+                channel = f"candle:{table.removeprefix('candles').removeprefix('candle')}"
+            if channel is None:
+                return ()
+            rows = _rows(_decode_topics(envelope.data))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return ()
+        return tuple((row.market_code or row.instrument_id, channel) for row in rows)

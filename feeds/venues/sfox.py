@@ -441,3 +441,15 @@ class Sfox(Venue):
         if credentials is None or not credentials.api_key:
             return {}
         return {"Authorization": f"Bearer {credentials.api_key}"}
+
+    def topics(self, frame: bytes) -> Sequence[tuple[str, str]]:
+        """`orderbook.sfox.ethbtc`: the recipient names both."""
+        try:
+            recipient = _decode_frame(frame).recipient or ""
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return ()
+        return tuple(
+            (recipient.removeprefix(f"{feed}."), channel)
+            for channel, feed in _FEEDS.items()
+            if recipient.startswith(f"{feed}.")
+        )

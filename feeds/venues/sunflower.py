@@ -173,6 +173,16 @@ class _Response(msgspec.Struct, gc=False):
     method: str | None = None
 
 
+class _TopicParams(msgspec.Struct, gc=False):
+    symbol: str
+    period: str = ""
+
+
+class _Topic(msgspec.Struct, gc=False):
+    method: str
+    params: _TopicParams
+
+
 class _WireSymbol(msgspec.Struct, gc=False, rename="camel"):
     id: str
     base_currency: str
@@ -190,6 +200,7 @@ _decode_notification = msgspec.json.Decoder(
     | _SnapshotCandles
     | _UpdateCandles
 ).decode
+_decode_topic = msgspec.json.Decoder(_Topic).decode
 _decode_response = msgspec.json.Decoder(_Response).decode
 _decode_symbols = msgspec.json.Decoder(list[_WireSymbol]).decode
 _encode = msgspec.json.Encoder().encode
@@ -446,6 +457,7 @@ _METHODS: Final = frozenset(
         "updateCandles",
     }
 )
+_CHANNELS: Final = {"Orderbook": "book", "Trades": "trade", "Candles": "candle"}
 _NOTHING: Final[list[Delivery]] = []
 _UNWANTED: Final[list[Delivery]] = [(None, Note("unwanted"))]
 
@@ -546,3 +558,15 @@ class Sunflower(Venue):
             if base and base != wire_symbol:
                 return Instrument(f"{base}-{quote}", wire_symbol, base, quote, "spot")
         return Instrument(wire_symbol, wire_symbol, kind="spot")
+
+    def topics(self, frame: bytes) -> Sequence[tuple[str, str]]:
+        """`updateOrderbook`, `snapshotTrades`, `ticker`: the method names the channel."""
+        try:
+            topic = _decode_topic(frame)
+        except msgspec.MsgspecError:
+            return ()
+        if topic.method not in _METHODS:
+            return ()
+        noun = topic.method.removeprefix("snapshot").removeprefix("update")
+        channel = _CHANNELS.get(noun, "ticker")
+        return ((topic.params.symbol, f"{channel}:{topic.params.period}" if channel == "candle" else channel),)
