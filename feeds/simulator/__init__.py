@@ -3,6 +3,15 @@
 from feeds.simulator.fault import FAULTS, Fault, FaultScript
 from feeds.simulator.faulty_venue import FaultyVenue
 from feeds.simulator.registry import SIMULATORS
-from feeds.simulator.server import SimulatorServer, VenueUrls
+from feeds.simulator.server import ServerSettings, SimulatorServer, VenueUrls
 
-__all__ = ["FAULTS", "SIMULATORS", "Fault", "FaultScript", "FaultyVenue", "SimulatorServer", "VenueUrls"]
+__all__ = [
+    "FAULTS",
+    "SIMULATORS",
+    "Fault",
+    "FaultScript",
+    "FaultyVenue",
+    "ServerSettings",
+    "SimulatorServer",
+    "VenueUrls",
+]

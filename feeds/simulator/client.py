@@ -1,6 +1,7 @@
 """One TCP connection to a simulated venue: HTTP first, then perhaps a websocket; the only bytes of this package."""
 
 import asyncio
+import logging
 import socket
 import struct
 import zlib
@@ -24,6 +25,9 @@ _OPCODE_MASK: Final = 0x0F
 _PONG_OPCODE: Final = 0x0A
 _LINGER_NONE: Final = struct.pack("ii", 1, 0)
 _UNSENDABLE_CODES: Final = frozenset({1005, 1006, 1015})
+# The library says "connection open" for every client; a simulator has nothing to say to its users' logs.
+_LOGGER: Final = logging.getLogger("skulk.simulator")
+_LOGGER.setLevel(logging.CRITICAL)
 _GARBAGE: Final = b"\x16\x03\x01 this is not the protocol you are looking for\r\n\r\n"
 
 
@@ -53,7 +57,7 @@ class Client(asyncio.Protocol):
         self._ended = ended
         self._buffer = bytearray()
         extensions = [ServerPerMessageDeflateFactory()] if compression else None
-        self._websocket = ServerProtocol(extensions=extensions)
+        self._websocket = ServerProtocol(extensions=extensions, logger=_LOGGER)
         self._upgraded = False
         self._frozen = False
         self._pongs_muted = False

@@ -12,10 +12,9 @@ _STRIDE: Final = 128
 class _Chapter:
     """A copy of the whole book, and the changes since."""
 
-    def __init__(self, sequence: int, ladder: Ladder) -> None:
+    def __init__(self, sequence: int, bids: Levels, asks: Levels) -> None:
         self.first = sequence
-        self.bids: Levels = dict(ladder.bids)
-        self.asks: Levels = dict(ladder.asks)
+        self.bids, self.asks = dict(bids), dict(asks)
         self.changes: list[tuple[int, Changes, Changes]] = []
 
     @property
@@ -24,12 +23,17 @@ class _Chapter:
 
 
 class History:
-    """The states of one ladder by sequence; bounded, the oldest are forgotten first."""
+    """
+    The states of one ladder by sequence; bounded, the oldest are forgotten first.
+
+    The ladder is read once. It may be some steps ahead of what is recorded, so it is followed by its changes.
+    """
 
     def __init__(self, ladder: Ladder, sequence: int, capacity: int = 4096) -> None:
-        self._ladder = ladder
+        self._bids: Levels = dict(ladder.bids)
+        self._asks: Levels = dict(ladder.asks)
         self._chapters: deque[_Chapter] = deque(maxlen=max(2, capacity // _STRIDE + 1))
-        self._chapters.append(_Chapter(sequence, ladder))
+        self._chapters.append(_Chapter(sequence, self._bids, self._asks))
 
     @property
     def sequence(self) -> int:
@@ -37,15 +41,16 @@ class History:
         return self._chapters[-1].last
 
     def record(self, sequence: int, bids: Changes, asks: Changes) -> None:
-        """The ladder, already changed, has this sequence now; a sequence that goes back starts a new series."""
+        """The changes have led to this sequence; one that goes back starts a new series."""
+        _apply(self._bids, bids)
+        _apply(self._asks, asks)
         chapter = self._chapters[-1]
         if sequence <= chapter.last:
             self._chapters.clear()
-            self._chapters.append(_Chapter(sequence, self._ladder))
-        elif len(chapter.changes) + 1 >= _STRIDE:
-            self._chapters.append(_Chapter(sequence, self._ladder))
-        else:
+        elif len(chapter.changes) + 1 < _STRIDE:
             chapter.changes.append((sequence, bids, asks))
+            return
+        self._chapters.append(_Chapter(sequence, self._bids, self._asks))
 
     def at(self, sequence: int) -> tuple[Levels, Levels] | None:
         """Bids and asks (ticks to lots) at exactly this sequence, or None when it is unknown or forgotten."""
@@ -62,10 +67,14 @@ def _replayed(chapter: _Chapter, sequence: int) -> tuple[Levels, Levels] | None:
         if number > sequence:
             break
         reached = number
-        for levels, changes in ((bids, bid_changes), (asks, ask_changes)):
-            for ticks, lots in changes:
-                if lots:
-                    levels[ticks] = lots
-                else:
-                    levels.pop(ticks, None)
+        _apply(bids, bid_changes)
+        _apply(asks, ask_changes)
     return (bids, asks) if reached == sequence else None
+
+
+def _apply(levels: Levels, changes: Changes) -> None:
+    for ticks, lots in changes:
+        if lots:
+            levels[ticks] = lots
+        else:
+            levels.pop(ticks, None)

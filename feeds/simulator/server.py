@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from feeds.simulator.client import Client
 from feeds.simulator.fault import Fault, FaultScript
@@ -15,8 +15,19 @@ from feeds.simulator.faulty_venue import FaultyVenue
 from feeds.simulator.registry import SIMULATORS
 from feeds.simulator.venue import SimulatedVenue
 
-_PUMP_SECONDS: Final = 0.01
-_WRITE_BUFFER_BYTES_MAX: Final = 4 * 1024 * 1024
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """
+    What few will want to change.
+
+    `compression` offers permessage-deflate; `clock` gives nanoseconds since the epoch.
+    """
+
+    compression: bool = False
+    write_buffer_bytes_max: int = 4 * 1024 * 1024
+    pump_interval_seconds: float = 0.01
+    clock: Callable[[], int] = time.time_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,8 @@ class SimulatorServer:
     """
     Simulated venues on real sockets.
 
-    `venues` are names of the registry or venue objects; a fixed `port` is the first venue's, the others follow it.
+    `venues` are names of the registry or venue objects; `options` has the option objects of some venues, by name. A
+    fixed `port` is the first venue's, the others follow it.
     Whoever reads too slowly is dropped and counted in `slow_clients_dropped`.
     """
 
@@ -73,19 +85,16 @@ class SimulatorServer:
         options: Mapping[str, Any] | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
-        compression: bool = False,
-        clock: Callable[[], int] = time.time_ns,
+        settings: ServerSettings | None = None,
     ) -> None:
         self._host = host
         self._first_port = port
-        self._compression = compression
-        self._clock = clock
+        self.settings = settings or ServerSettings()
+        self._clock = self.settings.clock
         self._connection_ids = count(1)
         self._pump_task: asyncio.Task[None] | None = None
         self.slow_clients_dropped = 0
-        self.write_buffer_bytes_max = _WRITE_BUFFER_BYTES_MAX
-        self.pump_interval_seconds = _PUMP_SECONDS
-        start_ns = clock()
+        start_ns = self._clock()
         self._ports: dict[str, _Port] = {}
         for venue in venues:
             if isinstance(venue, str):
@@ -172,7 +181,7 @@ class SimulatorServer:
                     client.flush(now_ns)
                 if port.venue.listening is not port.is_open:
                     await self._follow(port)
-            await asyncio.sleep(self.pump_interval_seconds)
+            await asyncio.sleep(self.settings.pump_interval_seconds)
 
     async def _follow(self, port: _Port) -> None:
         if port.is_open:
@@ -185,8 +194,8 @@ class SimulatorServer:
             port.venue,
             self._clock,
             next(self._connection_ids),
-            write_buffer_bytes_max=self.write_buffer_bytes_max,
-            compression=self._compression,
+            write_buffer_bytes_max=self.settings.write_buffer_bytes_max,
+            compression=self.settings.compression,
             ended=lambda ended: self._ended(port, ended),
         )
         port.clients.add(client)
