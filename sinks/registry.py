@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from sinks.file import FileConfig
 from sinks.stdout import StdoutConfig
+from sinks.websocket import WebsocketConfig
 
-AnySinkConfig = StdoutConfig | FileConfig
+AnySinkConfig = StdoutConfig | FileConfig | WebsocketConfig

@@ -1,0 +1,127 @@
+"""
+One subscriber: what it wants, what it still waits for, and the bytes it may owe its socket.
+
+Without this file one reader that stops would hold as much memory as a day's market has bytes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from sinks.rebroadcast.protocol import CLOSE_SLOW, Position, slow
+from sinks.rebroadcast.subscription import Rules
+
+if TYPE_CHECKING:
+    from sinks.rebroadcast.group import Group
+
+
+class Wire(Protocol):
+    """The socket's side of a subscriber. Every call returns at once."""
+
+    def is_open(self) -> bool:
+        """Tell whether data frames may still be sent."""
+
+    def write(self, data: bytes) -> None:
+        """Send whole frames."""
+
+    def held(self) -> int:
+        """Return how many bytes wait for the subscriber to read."""
+
+    def hang_up(self, code: int, reason: str) -> None:
+        """Begin the closing handshake; it ends in time whether the other side answers or not."""
+
+
+class Client:
+    """
+    A subscriber's state. It never holds more than its budget and one start (a snapshot or a replay).
+
+    `allowance` is what the latest start put on top of the budget, until that has been read.
+    """
+
+    __slots__ = (
+        "_half",
+        "_limit",
+        "active",
+        "allowance",
+        "closing",
+        "group",
+        "resume",
+        "rules",
+        "sent_bytes",
+        "starting",
+        "starting_id",
+        "warned",
+        "warnings",
+        "wire",
+    )
+
+    def __init__(self, wire: Wire, buffer_bytes_max: int) -> None:
+        self.wire = wire
+        self._limit = buffer_bytes_max
+        self._half = buffer_bytes_max // 2
+        self.rules: Rules = ()
+        self.group: Group | None = None
+        self.resume: dict[str, Position] = {}
+        """Where it stood in streams that have not started yet."""
+        self.starting: deque[str] = deque()
+        """Streams of the latest command that are still to be started."""
+        self.starting_id: int | str | None = None
+        self.allowance = 0
+        self.sent_bytes = 0
+        self.active = False
+        """Whether anything was sent since the last look."""
+        self.warned = False
+        self.warnings = 0
+        self.closing = False
+
+    def send(self, data: bytes) -> bool:
+        """Send frames; False when that was too much for the budget and the subscriber is being closed."""
+        wire = self.wire
+        if self.closing or not wire.is_open():
+            return False
+        held = wire.held()
+        if held > self._half:
+            return self._send_slowly(data, held)
+        wire.write(data)
+        self.sent_bytes += len(data)
+        self.active = True
+        return True
+
+    def send_start(self, data: bytes) -> bool:
+        """Send what a stream begins with; it does not count against the budget until it is read."""
+        if self.closing or not self.wire.is_open():
+            return False
+        self.allowance = len(data)
+        self.wire.write(data)
+        self.sent_bytes += len(data)
+        self.active = True
+        return True
+
+    def drained(self) -> None:
+        """Take note that the socket has caught up."""
+        self.allowance = 0
+        self.warned = False
+
+    def close(self, code: int, reason: str) -> None:
+        """Close; nothing more is sent."""
+        if not self.closing:
+            self.closing = True
+            self.wire.hang_up(code, reason)
+
+    @property
+    def lagging(self) -> bool:
+        """Whether more than half of the budget waits to be read."""
+        return self.wire.held() > self._half + self.allowance
+
+    def _send_slowly(self, data: bytes, held: int) -> bool:
+        if held + len(data) > self._limit + self.allowance:
+            self.close(CLOSE_SLOW, "too slow: buffer limit reached")
+            return False
+        self.wire.write(data)
+        self.sent_bytes += len(data)
+        if not self.warned and held > self._half + self.allowance:
+            self.warned = True
+            self.warnings += 1
+            self.wire.write(slow(held, self._limit))
+        return True

@@ -1,0 +1,90 @@
+"""
+The socket of one subscriber: `websockets` does handshake, keep-alive and close, we send the data.
+
+Data frames go straight to the transport. That composes with what the library writes, because both
+sides write whole frames, from the same loop, without waiting in between; and no data is written
+once a close frame was (`is_open`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from websockets.asyncio.server import ServerConnection
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+
+_CONTROL_FRAMES: Final = frozenset({Opcode.PING, Opcode.PONG})
+_WRITE_ERRORS: Final = (OSError, RuntimeError)  # uvloop raises the latter on a closed transport
+
+
+class RebroadcastConnection(ServerConnection):
+    """
+    A server connection that tells when its peer catches up, and counts what its peer makes us do.
+
+    Its write side never pauses: keep-alive pings go out and time out even when the peer has stopped
+    reading. The budget of its client is what bounds the buffer.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (handed on)
+        super().__init__(*args, **kwargs)
+        self.authenticated = False
+        """Whether the handshake carried the token."""
+        self.on_control: Callable[[], None] | None = None
+        self.on_drained: Callable[[], None] | None = None
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self._closing: asyncio.Task[None] | None = None
+
+    # asyncio.Protocol: not handed on, so that the library never waits for a slow peer
+
+    def pause_writing(self) -> None:
+        """Take note that the transport holds more than its mark."""
+        self._drained.clear()
+
+    def resume_writing(self) -> None:
+        """Take note that the peer has caught up."""
+        self._drained.set()
+        if self.on_drained is not None:
+            self.on_drained()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let nobody wait for a peer that is gone."""
+        super().connection_lost(exc)
+        self._drained.set()
+
+    def process_event(self, event: Any) -> None:  # noqa: ANN401 (a request, then frames)
+        """Count control frames: each costs an answer."""
+        super().process_event(event)
+        if self.on_control is not None and isinstance(event, Frame) and event.opcode in _CONTROL_FRAMES:
+            self.on_control()
+
+    # Wire
+
+    def is_open(self) -> bool:
+        """Tell whether data frames may still be sent."""
+        return self.protocol.state is State.OPEN
+
+    def write(self, data: bytes) -> None:
+        """Send whole frames."""
+        try:
+            self.transport.write(data)
+        except _WRITE_ERRORS:
+            self.transport.abort()
+
+    def held(self) -> int:
+        """Return how many bytes the transport holds."""
+        size: int = self.transport.get_write_buffer_size()
+        return size
+
+    def hang_up(self, code: int, reason: str) -> None:
+        """Begin the closing handshake in a task; the library cuts it off after its timeout."""
+        if self._closing is None:
+            self._closing = self.loop.create_task(self.close(code, reason))
+
+    async def drained(self) -> None:
+        """Wait until the peer has caught up or is gone; others get their turn in any case."""
+        await asyncio.sleep(0)
+        await self._drained.wait()
