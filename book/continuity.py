@@ -22,6 +22,8 @@ class Verdict(enum.Enum):
     """The book has it already; drop it."""
     GAP = "gap"
     """Something before it is missing; the book is not to be trusted."""
+    AGAIN = "again"
+    """It has the book's own sequence: part of the snapshot just taken, or a repetition."""
 
 
 Rule = Callable[[int, Delta], Verdict]
@@ -41,20 +43,29 @@ def contiguous(last: int, delta: Delta) -> Verdict:
 
 def overlapping(last: int, delta: Delta) -> Verdict:
     """
-    Accept last + 1, and `last` itself once more.
+    Accept last + 1, and the snapshot's own sequence once more.
 
     OX.FUN says that the first diff "should have the same seqNum as the snapshot", while its own
     example starts one before. Sizes are absolute, so the newest diff may be applied twice; older
     ones may not.
     """
-    if last <= delta.sequence <= last + 1:
+    if delta.sequence == last + 1:
         return Verdict.APPLY
+    if delta.sequence == last:
+        return Verdict.AGAIN
     return Verdict.STALE if delta.sequence < last else Verdict.GAP
 
 
 def monotonic(last: int, delta: Delta) -> Verdict:
     """Accept anything newer: for venues that only promise growing sequences. Holes go unseen."""
-    return Verdict.APPLY if delta.sequence > last else Verdict.STALE
+    if delta.sequence > last:
+        return Verdict.APPLY
+    return Verdict.AGAIN if delta.sequence == last else Verdict.STALE
+
+
+def not_older(last: int, delta: Delta) -> Verdict:
+    """Accept anything that is not older: `monotonic` where the newest delta may come twice (OX.FUN)."""
+    return Verdict.APPLY if delta.sequence >= last else Verdict.STALE
 
 
 def chained(last: int, delta: Delta) -> Verdict:
@@ -68,5 +79,6 @@ RULES: Final[dict[str, Rule]] = {
     "contiguous": contiguous,
     "overlapping": overlapping,
     "monotonic": monotonic,
+    "not_older": not_older,
     "chained": chained,
 }

@@ -29,7 +29,8 @@ class Delta(msgspec.Struct, gc=False):
     """
     A change of a book: absolute sizes per price, zero removes.
 
-    `previous` is the predecessor's sequence where the venue names it.
+    `previous` is the predecessor's sequence where the venue names it. Not `intact`: the venue's
+    checksum contradicts it, and a book without it is not to be trusted.
     """
 
     sequence: int
@@ -37,3 +38,4 @@ class Delta(msgspec.Struct, gc=False):
     asks: Levels
     ts_venue: int | None = None
     previous: int | None = None
+    intact: bool = True

@@ -105,6 +105,11 @@ class BookTracker:
     def delta(self, delta: Delta, ts_recv: int, out: list[Event]) -> None:
         """Take one delta; append what is to be published."""
         last = self.sequence
+        if not delta.intact:
+            self.counts["broken_deltas"] += 1
+            if not self.waiting:
+                self.distrust("checksum", ts_recv, out, received=str(delta.sequence))
+            return
         if last is None or self.state in _WAITING:
             self._keep(delta)
             return
