@@ -21,6 +21,7 @@ from book.errors import ConfigError
 from daemon.rules import check_rules, check_url
 from daemon.secret import read_secret
 from daemon.shape import at, nearest, read
+from feeds.recording import CaptureConfig
 from feeds.session import Credentials
 from feeds.venue import FeedOptions, Venue
 from feeds.venues import VENUES
@@ -63,17 +64,6 @@ class OpsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     listen: str = "127.0.0.1:7411"
     """`host:port`, `[v6]:port` or `unix:/path`. Nothing here asks for a password: keep it local."""
-
-
-class CaptureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[capture]`: keep every raw frame, both ways, for `skulk replay`."""
-
-    directory: str
-    """Where the recordings go."""
-    file_bytes_max: int = 256 * 1024 * 1024
-    """A recording is closed and the next begun at this size."""
-    total_bytes_max: int = 16 * 1024 * 1024 * 1024
-    """The oldest recordings are removed beyond this."""
 
 
 class FeedTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
