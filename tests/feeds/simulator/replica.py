@@ -23,7 +23,7 @@ class GapError(Exception):
     """A delta whose sequence does not follow."""
 
 
-def decode(frame: str):
+def decode(frame: str | bytes):
     """The frame with exact numbers."""
     return json.loads(frame, parse_float=Decimal)
 

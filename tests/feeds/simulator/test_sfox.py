@@ -126,7 +126,7 @@ def test_no_source_crosses_itself_but_the_blend_may_be_crossed(venue, connection
         payload = decode(frame)["payload"]
         if "pair" not in payload:
             continue
-        best = {"bids": {}, "asks": {}}
+        best: dict[str, dict] = {"bids": {}, "asks": {}}
         for side in ("bids", "asks"):
             for price, _, source in payload[side]:
                 best[side].setdefault(source, price)

@@ -9,7 +9,8 @@ import pytest
 
 from feeds.simulator.sunflower import SunflowerOptions
 from feeds.simulator.timestamp import iso_ms
-from tests.feeds.simulator.replica import SECOND_NS, START_NS, GapError, Replica, made, opened, run
+from feeds.simulator.venue import Reply
+from tests.feeds.simulator.replica import SECOND_NS, START_NS, Replica, made, opened, run
 
 BOOK = {"method": "subscribeOrderbook", "params": {"symbol": "ETHBTC"}, "id": 1}
 
@@ -37,7 +38,9 @@ def test_both_paths_are_served(venue, path):
 
 def test_a_path_can_be_taken_away():
     venue = made("sunflower", options=SunflowerOptions(paths=("/api/2/ws",)))
-    assert venue.open(1, "/api/2/ws/public", START_NS).status == 404
+    refusal = venue.open(1, "/api/2/ws/public", START_NS)
+    assert isinstance(refusal, Reply)
+    assert refusal.status == 404
 
 
 @pytest.mark.parametrize("request_id", [1, "HITBTC.ws.1", 0])
@@ -110,7 +113,9 @@ def test_acks_come_before_snapshots_and_snapshots_before_updates(venue, connecti
 def test_one_unasked_snapshot_repeats_the_book(venue, connection):
     """Half a second to five after the first, at the sequence of the last update, with the very book."""
     ask(venue, connection, BOOK)
-    replica, sequences, at = Replica("sunflower"), [], []
+    replica = Replica("sunflower")
+    sequences: list[int] = []
+    at: list[int] = []
     for _, frame in run(venue, connection, seconds=8):
         value = json.loads(frame)
         if value["method"] == "snapshotOrderbook":
@@ -154,17 +159,20 @@ def test_a_snapshot_may_carry_a_zero_level():
     snapshot = json.loads(next(frame for _, frame in run(venue, connection, seconds=1)))["params"]
     zeros = [level["price"] for level in snapshot["ask"] if float(level["size"]) == 0]
     assert len(zeros) == 1
-    assert zeros[0] not in dict(venue.truth("ETHBTC", snapshot["sequence"]).asks)
+    truth = venue.truth("ETHBTC", snapshot["sequence"])
+    assert truth is not None
+    assert zeros[0] not in [level[0] for level in truth.asks]
 
 
 def test_sequences_may_jump_as_in_the_sample():
     venue = made("sunflower", options=SunflowerOptions(sequence_jump_max=3))
     connection = opened(venue)
     ask(venue, connection, BOOK)
-    replica = Replica("sunflower")
-    with pytest.raises(GapError):
-        for _, frame in run(venue, connection, seconds=5):
-            replica.receive(frame)
+    replica = Replica("sunflower", strict=False)
+    for _, frame in run(venue, connection, seconds=5):
+        replica.receive(frame)
+    assert replica.gaps > 20
+    assert replica.agrees("ETHBTC", venue.truth("ETHBTC", venue.sequence("ETHBTC") or 0))
 
 
 def test_a_late_snapshot_is_not_sent_to_who_has_left(venue, connection):
@@ -217,7 +225,7 @@ def test_candles_follow_trades(venue, connection):
 def test_trades_can_be_read_on_by_id(venue, connection):
     """A client that has lost a while asks for everything from the next id on, in pages."""
     ask(venue, connection, {"method": "subscribeTrades", "params": {"symbol": "BTCUSD"}, "id": 2})
-    seen = {}
+    seen: dict[int, dict] = {}
     for _, frame in run(venue, connection, seconds=10):
         seen |= {row["id"]: row for row in json.loads(frame)["params"]["data"]}
     start, rows = min(seen), []
