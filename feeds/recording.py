@@ -196,11 +196,16 @@ class FileRecorder(Recorder):
         self._put(record.struct_line(record.CLOSED, ts_recv, self._monotonic_ns(), Closed(reason)), ts_recv)
         self._meta.connected = False
 
-    def close(self, timeout_seconds: float) -> None:
-        """See `Recorder`; blocks for as long as told, so it is called when the feed has ended."""
+    def end(self) -> None:
+        """Nothing more will come: the thread writes the rest and ends. Returns at once."""
         if self._lost:
             self._tell_loss(self._wall_clock_ns())
-        self._writer.stop(timeout_seconds)
+        self._writer.end()
+
+    def close(self, timeout_seconds: float) -> None:
+        """See `Recorder`; waits for the disk as long as told."""
+        self.end()
+        self._writer.join(timeout_seconds)
         if self.in_flight:
             self.dropped += self.in_flight
             self._log.error("capture.failed", error="the disk did not take the rest in time", records=self.dropped)
@@ -292,11 +297,10 @@ class _Writer(threading.Thread):
         """Write now."""
         self._wanted.set()
 
-    def stop(self, timeout_seconds: float) -> None:
-        """Write the rest and end, if that can be done in time."""
+    def end(self) -> None:
+        """Write the rest and end."""
         self._stopping = True
         self._wanted.set()
-        self.join(timeout_seconds)
 
     def run(self) -> None:
         """Write now and then until stopped."""
