@@ -102,7 +102,7 @@ async def run_comparison(seconds: float, seed: int = 1, rate: float = 1.0) -> Co
         service = Service(Plan(feeds, [WebsocketConfig(listen="127.0.0.1:0")]), structlog.get_logger())
         await service.start()
         running = asyncio.create_task(service.run())
-        url = f"ws://{service.sinks[0].describe()['address']}"
+        url = service.sinks[0].describe()["url"]
         try:
             while not service.trackers() or any(tracker.state != "live" for tracker in service.trackers()):
                 await asyncio.sleep(0.02)
