@@ -3,16 +3,23 @@ The state machine around one order book: every change of a book's standing is ma
 
 The property that matters: *a live book is the true book of its sequence.*
 
-    state    | snapshot        | delta APPLY     | STALE | delta GAP      | distrust/reset | silence
-    ---------+-----------------+-----------------+-------+----------------+----------------+--------
-    syncing  | live, kept ones | keep aside      | keep  | keep aside     | syncing        | -
-             | replayed        | (bounded)       |       |                |                |
-    gap      | same            | keep aside      | keep  | keep aside     | as told        | -
-    live     | replace; equal  | apply           | drop  | gap, resync    | gap, resync    | stale
-             | sequence: audit |                 |       |                |                |
-    stale    | live            | apply, live     | drop  | gap, resync    | gap, resync    | -
-    crossed  | live if not     | apply; live if  | drop  | gap, resync    | gap, resync    | stale
-             | crossed         | not crossed     |       |                |                |
+    state    | snapshot        | delta APPLY     | STALE       | delta GAP      | distrust/reset | silence
+    ---------+-----------------+-----------------+-------------+----------------+----------------+--------
+    syncing  | live, kept ones | keep aside      | keep        | keep aside     | syncing        | -
+             | replayed        | (bounded)       |             |                |                |
+    gap      | same            | keep aside      | keep        | keep aside     | as told        | -
+    live     | equal: audit;   | apply           | drop; newer | gap, resync    | gap, resync    | stale
+             | next: replace;  |                 | in time:    |                |                |
+             | beyond: gap,    |                 | gap, resync |                |                |
+             | then replace;   |                 |             |                |                |
+             | before: as a    |                 |             |                |                |
+             | STALE delta,    |                 |             |                |                |
+             | then replace    |                 |             |                |                |
+    stale    | live            | apply, live     | as live     | gap, resync    | gap, resync    | -
+    crossed  | live if not     | apply; live if  | as live     | gap, resync    | gap, resync    | stale
+             | crossed         | not crossed     |             |                |                |
+
+AGAIN (the book's own sequence once more) is APPLY directly after a snapshot, else STALE.
 
 Every way out of `live` puts its mark into the book stream itself before anything else goes out:
 a `gap` event, or for `crossed` the state on the very event that crosses. Every way back publishes a
@@ -22,18 +29,22 @@ whole `book_snapshot`.
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from book.continuity import Rule, Verdict
-from book.delta import Delta, Level, Snapshot
+from book.delta import Delta, Snapshot
 from book.errors import FrameError
-from book.events import BookDelta, BookSnapshot, BookState, Event, Gap, Quote, Status
-from book.order_book import OrderBook
-from book.series import Series
+from book.events import BookDelta, BookSnapshot, BookState, Event
+from book.publisher import BookPublisher, BookSeries
+from book.stretch import Stretch
+
+__all__ = ["STALE_RUN_MAX", "BookSeries", "BookTracker", "Jump", "TrackerOptions"]
 
 _WAITING: Final = frozenset({"syncing", "gap"})
+STALE_RUN_MAX: Final = 16
+"""So many old deltas in a row, none of which names its time, mean that the venue began anew."""
 
 
 class TrackerOptions(msgspec.Struct, frozen=True):
@@ -47,19 +58,19 @@ class TrackerOptions(msgspec.Struct, frozen=True):
     kept_levels_max: int = 200_000
 
 
-class BookSeries(NamedTuple):
-    """The streams one tracker publishes on; without `quote` it publishes no top of book."""
+class Jump(msgspec.Struct, frozen=True):
+    """A hole in the sequence, with the venue's time that passed across it where it is known."""
 
-    book: Series
-    status: Series
-    quote: Series | None = None
+    steps: int
+    elapsed_ns: int | None
 
 
-class BookTracker:
+class BookTracker(BookPublisher):
     """
     One book's continuity, standing and published streams. Pure: time comes in with each call.
 
-    Never asks for anything itself: after each call `state` tells whether a resync is needed.
+    Never asks for anything itself: `resync_wanted` tells that a fresh snapshot is needed, until
+    somebody takes note or one comes.
     """
 
     def __init__(
@@ -70,26 +81,25 @@ class BookTracker:
         *,
         synthetic: bool = False,
     ) -> None:
+        super().__init__(series, synthetic=synthetic)
         self.rule = rule
-        self.series = series.book
-        self.quote_series = series.quote
-        self.status_series = series.status
         self.options = options or TrackerOptions()
-        self.synthetic = synthetic
-        self.book = OrderBook()
-        self.state: BookState = "syncing"
-        self.sequence: int | None = None
-        self.ts_venue: int | None = None
-        self.ts_recv = 0
-        self.gaps: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
+        self.resync_wanted = False
+        self.stretch: Stretch | None = None
+        """Follows the book while an audit is under way."""
+        self.divergence = 0.0
+        """Share of levels in which the last audit found the book different."""
+        self.first_deltas = 0
+        """First deltas beyond a snapshot, and how many of them left a hole."""
+        self.first_jumps = 0
+        self.jumps: deque[Jump] = deque(maxlen=16)
         self._kept: deque[Delta] = deque()
         self._kept_levels = 0
-        self._quote: tuple[Level | None, Level | None] | None = None
         self._fresh = False
-        """No delta was applied since the last snapshot."""
-        self.first_deltas = 0
-        self.first_jumps = 0
+        """No delta beyond the last snapshot was applied."""
+        self._stale_run = 0
+        self._stale_at: int | None = None
 
     @property
     def waiting(self) -> bool:
@@ -102,32 +112,29 @@ class BookTracker:
 
     # What the venue says
 
-    def delta(self, delta: Delta, ts_recv: int, out: list[Event]) -> None:
+    def delta(self, delta: Delta, ts_recv: int, out: list[Event]) -> None:  # noqa: PLR0912 (the hot path is one piece)
         """Take one delta; append what is to be published."""
         last = self.sequence
-        if not delta.intact:
-            self.counts["broken_deltas"] += 1
-            if not self.waiting:
-                self.distrust("checksum", ts_recv, out, received=str(delta.sequence))
-            return
         if last is None or self.state in _WAITING:
             self._keep(delta)
             return
+        if not delta.intact:
+            self.counts["broken_deltas"] += 1
+            self.distrust("checksum", ts_recv, out, received=str(delta.sequence))
+            return
         verdict = self.rule(last, delta)
-        if verdict is not Verdict.APPLY:
-            if verdict is Verdict.STALE:
-                self.counts["stale_deltas"] += 1
-                return
-            if self._fresh:
-                self.first_deltas += 1
-                self.first_jumps += 1
-            self.distrust("sequence", ts_recv, out, expected=str(last + 1), received=str(delta.sequence))
-            self._keep(delta)
+        if verdict is not Verdict.APPLY and not (verdict is Verdict.AGAIN and self._fresh):
+            if verdict is Verdict.GAP:
+                self._note_jump(delta, last)
+                self.distrust("sequence", ts_recv, out, expected=str(last + 1), received=str(delta.sequence))
+                self._keep(delta)
+            else:
+                self._old(delta, last, ts_recv, out)
             return
         if self._fresh:
             self._fresh = False
-            self.first_deltas += 1
-            self.first_jumps += delta.sequence > last + 1
+            if verdict is Verdict.APPLY:
+                self._note_first(delta, last)
         try:
             named = self.book.apply(delta.bids, delta.asks)
         except FrameError as error:
@@ -139,6 +146,8 @@ class BookTracker:
         self.ts_venue = delta.ts_venue
         self.ts_recv = ts_recv
         self.counts["deltas"] += 1
+        if self.stretch is not None:
+            self.stretch.add(delta)
         crossed = self.book.crossed()
         if self.state != "live" or (crossed and not self.options.crossed_is_normal):
             if crossed and not self.options.crossed_is_normal:
@@ -184,9 +193,8 @@ class BookTracker:
             if snapshot.sequence == last:
                 self._audit(snapshot, ts_recv, out)
                 return
-            if snapshot.sequence < last:
-                self.book.changes_to(snapshot.bids, snapshot.asks)  # raises before any mark goes out
-                self.distrust("sequence_reset", ts_recv, out, expected=str(last + 1), received=str(snapshot.sequence))
+            if not self._accept(snapshot, snapshot.sequence, last, ts_recv, out):
+                return
         self.book.replace(snapshot.bids, snapshot.asks)
         self.counts["snapshots"] += 1
         self.sequence = snapshot.sequence
@@ -200,6 +208,7 @@ class BookTracker:
 
     def reset(self, reason: str, ts_recv: int, out: list[Event]) -> None:
         """The subscription starts anew: whatever is held is void until its snapshot."""
+        self.resync_wanted = False
         if not self.waiting:
             self._gap(reason, ts_recv, out, None, None, "syncing")
         self._forget()
@@ -214,7 +223,8 @@ class BookTracker:
         expected: str | None = None,
         received: str | None = None,
     ) -> None:
-        """The book is proven or assumed wrong: mark it, drop it, wait for a snapshot."""
+        """The book is proven or assumed wrong: mark it, drop it, want a snapshot."""
+        self.resync_wanted = True
         if not self.waiting:
             self._gap(reason, ts_recv, out, expected, received, "gap")
         self._forget()
@@ -239,16 +249,71 @@ class BookTracker:
         """Compare an unasked snapshot of the same sequence with what was rebuilt: a free proof."""
         bids, asks = self.book.changes_to(snapshot.bids, snapshot.asks)
         self.counts["audits"] += 1
-        if bids or asks:
-            self.counts["audit_mismatched_levels"] += len(bids) + len(asks)
+        differing = len(bids) + len(asks)
+        self.divergence = differing / max(len(snapshot.bids) + len(snapshot.asks), differing, 1)
+        if differing:
+            self.counts["audit_mismatched_levels"] += differing
             sequence = str(snapshot.sequence)
             self.distrust("audit", ts_recv, out, expected=sequence, received=sequence)
             self.snapshot(snapshot, ts_recv, out)
         elif self.state == "stale":
             self._publish_snapshot(ts_recv, out, "recovered")
 
+    def _accept(self, snapshot: Snapshot, sequence: int, last: int, ts_recv: int, out: list[Event]) -> bool:
+        """
+        Tell whether an unasked snapshot of another sequence is to replace the book, telling the hole it shows.
+
+        Raises:
+            FrameError: it cannot be read.
+
+        """
+        self.book.changes_to(snapshot.bids, snapshot.asks)  # raises before any mark goes out
+        if sequence < last:
+            if not self._is_newer(snapshot.ts_venue, unknown=True):
+                self.counts["stale_snapshots"] += 1
+                return False
+            self.distrust("sequence_reset", ts_recv, out, expected=str(last + 1), received=str(sequence))
+        elif self.rule(last, Delta(sequence, (), ())) is Verdict.GAP:
+            self.distrust("sequence", ts_recv, out, expected=str(last + 1), received=str(sequence))
+        return True
+
+    def _old(self, delta: Delta, last: int, ts_recv: int, out: list[Event]) -> None:
+        """
+        Drop a delta that the book is beyond, unless it shows that the venue's series began anew.
+
+        A repeated or late delta is no newer in the venue's time than the book. One that is comes
+        from a series that started again lower, and might soon pass for the next one.
+        """
+        self.counts["stale_deltas"] += 1
+        if self._stale_at != last:
+            self._stale_at, self._stale_run = last, 0
+        self._stale_run += 1
+        if self._is_newer(delta.ts_venue, unknown=self._stale_run >= STALE_RUN_MAX):
+            self.distrust("sequence_reset", ts_recv, out, expected=str(last + 1), received=str(delta.sequence))
+            self._keep(delta)
+
+    def _is_newer(self, ts_venue: int | None, *, unknown: bool) -> bool:
+        if ts_venue is None or self.ts_venue is None:
+            return unknown
+        return ts_venue > self.ts_venue
+
+    def _note_first(self, delta: Delta, last: int) -> None:
+        self.first_deltas += 1
+        self.first_jumps += delta.sequence > last + 1
+
+    def _note_jump(self, delta: Delta, last: int) -> None:
+        if self._fresh:
+            self._fresh = False
+            self._note_first(delta, last)
+        known = delta.ts_venue is not None and self.ts_venue is not None
+        elapsed = delta.ts_venue - self.ts_venue if known else None  # type: ignore[operator]
+        self.jumps.append(Jump(delta.sequence - last, elapsed))
+
     def _keep(self, delta: Delta) -> None:
         """Keep a delta aside until the snapshot comes; too many and all are dropped, counted."""
+        if not delta.intact:
+            self.counts["broken_deltas"] += 1
+            return
         self._kept.append(delta)
         self._kept_levels += len(delta.bids) + len(delta.asks)
         if len(self._kept) > self.options.kept_deltas_max or self._kept_levels > self.options.kept_levels_max:
@@ -262,12 +327,15 @@ class BookTracker:
         for delta in kept:
             last = self.sequence
             verdict = Verdict.GAP if last is None else self.rule(last, delta)
-            if verdict is Verdict.STALE:
+            if verdict is Verdict.STALE or (verdict is Verdict.AGAIN and not self._fresh):
                 continue
             try:
                 if verdict is Verdict.GAP:
                     reason = "sequence"
+                    self._note_jump(delta, last or 0)
                 else:
+                    if verdict is Verdict.APPLY and self._fresh:
+                        self._note_first(delta, last or 0)
                     self.book.apply(delta.bids, delta.asks)
                     self._fresh = False
                     self.sequence = delta.sequence
@@ -275,7 +343,9 @@ class BookTracker:
                     continue
             except FrameError as error:
                 reason = error.reason
-            self._gap(reason, ts_recv, out, None if last is None else str(last + 1), str(delta.sequence), "gap")
+            expected = None if last is None else str(last + 1)
+            self._gap(reason, ts_recv, out, expected, str(delta.sequence), "gap")
+            self.resync_wanted = True
             self._forget()
             self._become("gap", reason, ts_recv, out)
             return False
@@ -283,6 +353,8 @@ class BookTracker:
 
     def _publish_snapshot(self, ts_recv: int, out: list[Event], reason: str) -> None:
         """Publish the whole book, and its standing if that changed."""
+        self.resync_wanted = False
+        self.stretch = None
         crossed = self.book.crossed() and not self.options.crossed_is_normal
         state: BookState = "crossed" if crossed else "live"
         if crossed:
@@ -295,110 +367,15 @@ class BookTracker:
         if state == "live":
             self._publish_quote(ts_recv, out)
 
-    def _snapshot_event(self, seq: int, ts_recv: int) -> BookSnapshot:
-        series = self.series
-        return BookSnapshot(
-            series.venue,
-            series.symbol,
-            series.stream,
-            series.epoch,
-            seq,
-            ts_recv,
-            self.ts_venue,
-            self.state,
-            None if self.sequence is None else str(self.sequence),
-            self.book.bids.top(),
-            self.book.asks.top(),
-            self.book.crossed(),
-            self.synthetic,
-        )
-
-    def _publish_quote(self, ts_recv: int, out: list[Event]) -> None:
-        series = self.quote_series
-        if series is None:
-            return
-        book = self.book
-        bids, asks = book.bids.rows, book.asks.rows
-        quote = (bids[-1] if bids else None, asks[-1] if asks else None)
-        if quote == self._quote:
-            return
-        self._quote = quote
-        series.seq += 1
-        out.append(
-            Quote(
-                series.venue,
-                series.symbol,
-                series.stream,
-                series.epoch,
-                series.seq,
-                ts_recv,
-                self.ts_venue,
-                quote[0],
-                quote[1],
-                self.state,
-                None if self.sequence is None else str(self.sequence),
-                book.crossed(),
-                self.synthetic,
-            )
-        )
-
     def _become(self, state: BookState, reason: str, ts_recv: int, out: list[Event]) -> None:
         if state != self.state:
             self.state = state
+            self._withdraw_quote(ts_recv, out)
             self._status(state, reason, ts_recv, out)
-
-    def _status(self, state: BookState, reason: str, ts_recv: int, out: list[Event]) -> None:
-        series = self.status_series
-        out.append(
-            Status(
-                series.venue,
-                series.symbol,
-                series.stream,
-                series.epoch,
-                series.next(),
-                ts_recv,
-                None,
-                "book",
-                state,
-                reason,
-                self.series.channel,
-                self.synthetic,
-            )
-        )
-
-    def _gap(
-        self,
-        reason: str,
-        ts_recv: int,
-        out: list[Event],
-        expected: str | None,
-        received: str | None,
-        state: BookState,
-    ) -> None:
-        self.gaps[reason] += 1
-        series = self.series
-        seq = series.next()
-        out.append(
-            Gap(
-                series.venue,
-                series.symbol,
-                series.stream,
-                series.epoch,
-                seq,
-                ts_recv,
-                None,
-                f"{series.venue}-{series.symbol}-{series.channel}-{series.epoch}-{seq}",
-                reason,
-                expected,
-                received,
-                state,
-                self.synthetic,
-            )
-        )
 
     def _forget(self) -> None:
         self.book.clear()
         self.sequence = None
+        self.stretch = None
         self._kept.clear()
         self._kept_levels = 0
-        self._quote = None
