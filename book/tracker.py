@@ -112,7 +112,7 @@ class BookTracker(BookPublisher):
 
     # What the venue says
 
-    def delta(self, delta: Delta, ts_recv: int, out: list[Event]) -> None:  # noqa: PLR0912 (the hot path is one piece)
+    def delta(self, delta: Delta, ts_recv: int, out: list[Event]) -> None:
         """Take one delta; append what is to be published."""
         last = self.sequence
         if last is None or self.state in _WAITING:
@@ -148,37 +148,7 @@ class BookTracker(BookPublisher):
         self.counts["deltas"] += 1
         if self.stretch is not None:
             self.stretch.add(delta)
-        crossed = self.book.crossed()
-        if self.state != "live" or (crossed and not self.options.crossed_is_normal):
-            if crossed and not self.options.crossed_is_normal:
-                self._become("crossed", "crossed", ts_recv, out)
-            else:
-                self._publish_snapshot(ts_recv, out, "recovered")
-                return
-        if named or self.options.publish_empty:
-            series = self.series
-            series.seq += 1
-            out.append(
-                BookDelta(
-                    series.venue,
-                    series.symbol,
-                    series.stream,
-                    series.epoch,
-                    series.seq,
-                    ts_recv,
-                    delta.ts_venue,
-                    self.state,
-                    str(delta.sequence),
-                    delta.bids,
-                    delta.asks,
-                    crossed,
-                    self.synthetic,
-                )
-            )
-            if named and self.state == "live":
-                self._publish_quote(ts_recv, out)
-        else:
-            self.counts["empty_deltas"] += 1
+        self._publish_delta(delta, ts_recv, out, named=named)
 
     def snapshot(self, snapshot: Snapshot, ts_recv: int, out: list[Event]) -> None:
         """
@@ -350,6 +320,40 @@ class BookTracker(BookPublisher):
             self._become("gap", reason, ts_recv, out)
             return False
         return True
+
+    def _publish_delta(self, delta: Delta, ts_recv: int, out: list[Event], *, named: bool) -> None:
+        """Publish an applied delta, or the whole book where it brings the book back."""
+        crossed = self.book.crossed()
+        if self.state != "live" or (crossed and not self.options.crossed_is_normal):
+            if crossed and not self.options.crossed_is_normal:
+                self._become("crossed", "crossed", ts_recv, out)
+            else:
+                self._publish_snapshot(ts_recv, out, "recovered")
+                return
+        if named or self.options.publish_empty:
+            series = self.series
+            series.seq += 1
+            out.append(
+                BookDelta(
+                    series.venue,
+                    series.symbol,
+                    series.stream,
+                    series.epoch,
+                    series.seq,
+                    ts_recv,
+                    delta.ts_venue,
+                    self.state,
+                    str(delta.sequence),
+                    delta.bids,
+                    delta.asks,
+                    crossed,
+                    self.synthetic,
+                )
+            )
+            if named and self.state == "live":
+                self._publish_quote(ts_recv, out)
+        else:
+            self.counts["empty_deltas"] += 1
 
     def _publish_snapshot(self, ts_recv: int, out: list[Event], reason: str) -> None:
         """Publish the whole book, and its standing if that changed."""
