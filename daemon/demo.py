@@ -137,12 +137,13 @@ async def _watch(health: HealthWatch) -> None:
 
 def _hints(service: Service, ops_server: OpsServer | None) -> list[str]:
     """Say where to point a client."""
+    program = os.path.relpath(sys.argv[0]) if sys.argv[0].endswith("skulk") else "skulk"
     url = service.sinks[0].describe()["url"]
-    lines = [f"subscribe   skulk tail --url {url} --channels book --streams '*:BTC-USD'"]
+    lines = [f"subscribe   {program} tail --url {url} --channels book --streams '*:BTC-USD'"]
     if ops_server is not None:
         address = ops_server.address
         lines += [
-            f"status      skulk status --url http://{address}",
+            f"status      {program} status --url http://{address}",
             f"metrics     curl http://{address}/metrics",
         ]
     return lines
