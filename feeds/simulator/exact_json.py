@@ -20,7 +20,9 @@ def dumps(value: object) -> str:
     if isinstance(value, Literal):
         return str(value)
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(key)}:{dumps(item)}" for key, item in value.items()) + "}"
+        return (
+            "{" + ",".join(f"{json.dumps(key, ensure_ascii=False)}:{dumps(item)}" for key, item in value.items()) + "}"
+        )
     if isinstance(value, list):
         return "[" + ",".join(dumps(item) for item in value) + "]"
     return json.dumps(value, ensure_ascii=False)

@@ -56,6 +56,8 @@ class Replica:
     def _summed(levels) -> Side:
         side: Side = {}
         for price, size, *_ in levels:
+            if not Decimal(size):
+                continue
             side[Decimal(price)] = side.get(Decimal(price), Decimal(0)) + Decimal(size)
         return side
 
@@ -100,7 +102,8 @@ class Replica:
         data = value["data"]
         bids, asks = ([(Decimal(p), Decimal(z)) for p, z in data[side]] for side in ("bids", "asks"))
         if table == "depthUpdate":
-            self._replace(data["marketCode"], dict(bids), dict(asks), data["seqNum"])
+            sides = [{price: size for price, size in side if size} for side in (bids, asks)]
+            self._replace(data["marketCode"], sides[0], sides[1], data["seqNum"])
         else:
             self._apply(data["marketCode"], bids, asks, data["seqNum"], may_repeat=True)
 

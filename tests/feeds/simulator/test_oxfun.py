@@ -6,6 +6,7 @@ import hmac
 import json
 import re
 from itertools import pairwise
+from typing import Any
 from zlib import crc32
 
 import pytest
@@ -225,7 +226,7 @@ def test_numbers_are_printed_as_java_prints_them(venue, connection):
 def test_the_other_channels(venue, connection):
     channels = ("bestBidAsk", "trade", "ticker", "market", "candles60s", "candles86400s")
     ask(connection, subscribe(*(f"{channel}:{BTC}" for channel in channels), "ticker:all", "market:all"))
-    rows: dict[str, list] = {}
+    rows: dict[str, Any] = {}
     for _, frame in run(venue, connection, seconds=5):
         value = json.loads(frame)
         rows.setdefault(value["table"], []).append(value["data"])

@@ -3,6 +3,7 @@
 import base64
 import json
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -126,7 +127,7 @@ def test_no_source_crosses_itself_but_the_blend_may_be_crossed(venue, connection
         payload = decode(frame)["payload"]
         if "pair" not in payload:
             continue
-        best: dict[str, dict] = {"bids": {}, "asks": {}}
+        best: dict[str, Any] = {"bids": {}, "asks": {}}
         for side in ("bids", "asks"):
             for price, _, source in payload[side]:
                 best[side].setdefault(source, price)

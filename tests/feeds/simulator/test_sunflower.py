@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+from typing import Any
 
 import pytest
 
@@ -225,7 +226,7 @@ def test_candles_follow_trades(venue, connection):
 def test_trades_can_be_read_on_by_id(venue, connection):
     """A client that has lost a while asks for everything from the next id on, in pages."""
     ask(venue, connection, {"method": "subscribeTrades", "params": {"symbol": "BTCUSD"}, "id": 2})
-    seen: dict[int, dict] = {}
+    seen: dict[int, Any] = {}
     for _, frame in run(venue, connection, seconds=10):
         seen |= {row["id"]: row for row in json.loads(frame)["params"]["data"]}
     start, rows = min(seen), []
