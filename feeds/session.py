@@ -120,9 +120,16 @@ class Note(msgspec.Struct):
     reason: str
 
 
+class Witness(msgspec.Struct):
+    """A whole book from a second source, to hold the rebuilt one against. It never replaces it."""
+
+    snapshot: Snapshot
+
+
 Message = (
     Snapshot
     | Delta
+    | Witness
     | Event
     | Acknowledged
     | Refused
@@ -147,15 +154,22 @@ class Send(msgspec.Struct):
     cost: int = 1
     secret: bool = False
     """Holds a credential: never logged, recorded or kept in a dossier."""
+    asks: tuple[Subscription, ...] = ()
+    """What it asks for: answers are due from the moment it is on the wire, not while it waits for the budget."""
 
 
 class Fetch(msgspec.Struct):
-    """A REST request: `purpose` names it for `fetched`, `path` is below the feed's rest_url."""
+    """
+    A REST request: `purpose` names it for `fetched`, `path` is below the feed's rest_url.
+
+    One that is `optional` is given up at once when the budget is short.
+    """
 
     purpose: str
     path: str
     query: dict[str, str] = {}
     subscription: Subscription | None = None
+    optional: bool = False
 
 
 class Hangup(msgspec.Struct):
@@ -226,6 +240,10 @@ class Session(abc.ABC):
         """Ask for a fresh snapshot of this one: unsubscribe and subscribe unless the venue has better."""
         self.unsubscribe([subscription])
         self.subscribe([subscription])
+
+    def audit(self, subscription: Subscription) -> bool:  # noqa: ARG002
+        """Ask for a second look at this book over the socket, answered by a `Witness`; False where there is none."""
+        return False
 
     def ready_timeout(self) -> None:  # noqa: B027 (most venues need no greeting)
         """The venue's greeting or login answer did not come in time: go on without it."""
