@@ -6,24 +6,22 @@ import re
 import zlib
 from typing import Final
 
-_SIDES: Final = re.compile(
-    rb'"asks":(\[(?:\[[^\]]*\],?)*\])\s*,\s*"bids":(\[(?:\[[^\]]*\],?)*\])',
-)
+import msgspec
+
+_BLANK: Final = re.compile(rb"[ \t\r\n]+")
+_BLANKS: Final = (b" ", b"\n", b"\t", b"\r")
 
 
-def crc32_of_sides(frame: bytes) -> int | None:
+def crc32_of_sides(asks: bytes | msgspec.Raw, bids: bytes | msgspec.Raw) -> int:
     """
-    Return the unsigned CRC-32 of the compact `asks` text followed by the `bids` text, or None.
+    Return the unsigned CRC-32 of the compact text of `asks` followed by that of `bids`.
 
     OX.FUN `depthUpdate`: not described in its documents; it holds for both documented samples
     (`[][]` is 364462986). It covers the payload of the message, not the resulting book.
     """
-    match = _SIDES.search(frame)
-    if match is None:
-        match = _SIDES.search(re.sub(rb"\s+", b"", frame))
-        if match is None:
-            return None
-    text = match[1] + match[2]
-    if any(blank in text for blank in b" \t\r\n"):
-        text = re.sub(rb"\s+", b"", text)
-    return zlib.crc32(text)
+    return zlib.crc32(_compact(bids), zlib.crc32(_compact(asks)))
+
+
+def _compact(side: bytes | msgspec.Raw) -> bytes:
+    text = bytes(side)
+    return _BLANK.sub(b"", text) if any(map(text.__contains__, _BLANKS)) else text

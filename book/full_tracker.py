@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from book.blended_book import BlendedSide
 from book.continuity import Verdict
-from book.delta import Delta, Snapshot
+from book.delta import Delta, Level, Snapshot
 from book.errors import FrameError
-from book.events import Event
+from book.events import BookDelta, BookSnapshot, Event
 from book.tracker import BookSeries, BookTracker, TrackerOptions
 
 OLDER_MAX: Final = 10
@@ -28,16 +29,28 @@ class FullTracker(BookTracker):
     One book that every frame states completely, so that a lost frame costs timeliness, never truth.
 
     Applying the published deltas to the last published snapshot gives the venue's book. An older
-    book never replaces a newer one; age is the venue's time first, its sequence second.
+    book never replaces a newer one; age is the venue's time first, its sequence second. The local
+    book and the best quote have one level a price; `by_source` publishes levels [price, size,
+    source] instead, one a price and source.
     """
 
-    def __init__(self, series: BookSeries, options: TrackerOptions | None = None, *, synthetic: bool = False) -> None:
+    def __init__(
+        self,
+        series: BookSeries,
+        options: TrackerOptions | None = None,
+        *,
+        by_source: bool = False,
+        synthetic: bool = False,
+    ) -> None:
         super().__init__(_always, series, options, synthetic=synthetic)
+        self._by_source = by_source
+        self._bids = BlendedSide(1, by_source=by_source)
+        self._asks = BlendedSide(-1, by_source=by_source)
         self._older = 0
 
     def snapshot(self, snapshot: Snapshot, ts_recv: int, out: list[Event]) -> None:
         """
-        Take a whole book; append what changed, or all of it when that is cheaper.
+        Take a whole book; append what changed, or all of it when that is shorter.
 
         Raises:
             FrameError: it cannot be read. The book and its standing are unchanged.
@@ -47,12 +60,8 @@ class FullTracker(BookTracker):
         if sequence is None:
             msg = "a whole book without a sequence"
             raise FrameError(msg)
-        if self.waiting:
-            self._older = 0
-            super().snapshot(snapshot, ts_recv, out)
-            return
-        bids, asks = self.book.changes_to(snapshot.bids, snapshot.asks)
-        if self._is_older(snapshot):
+        bids, asks = self._bids.compare(snapshot.bids), self._asks.compare(snapshot.asks)
+        if not self.waiting and self._is_older(snapshot):
             self.counts["older_books"] += 1
             self._older += 1
             if self._older >= OLDER_MAX:
@@ -60,18 +69,44 @@ class FullTracker(BookTracker):
                 self.snapshot(snapshot, ts_recv, out)
             return
         self._older = 0
-        if self.state == "live" and len(bids) + len(asks) > max(len(snapshot.bids) + len(snapshot.asks), 1):
-            self.book.replace(snapshot.bids, snapshot.asks)
+        self._bids.commit(bids)
+        self._asks.commit(asks)
+        if self.waiting:
+            super().snapshot(Snapshot(sequence, bids.prices, asks.prices, snapshot.ts_venue), ts_recv, out)
+        elif self.state == "live" and len(bids.told) + len(asks.told) > len(self._bids) + len(self._asks):
+            self.book.apply(bids.prices, asks.prices)
+            self.counts["snapshots"] += 1
             self.sequence = sequence
             self.ts_venue = snapshot.ts_venue
             self.ts_recv = ts_recv
-            self.counts["snapshots"] += 1
             self._publish_snapshot(ts_recv, out, "snapshot")
-            return
-        self.delta(Delta(sequence, bids, asks, snapshot.ts_venue), ts_recv, out)
+        else:
+            told = len(out)
+            self.delta(Delta(sequence, bids.prices, asks.prices, snapshot.ts_venue), ts_recv, out)
+            if self._by_source:
+                _retell(out[told:], bids.told, asks.told)
 
     def _is_older(self, snapshot: Snapshot) -> bool:
         held, new = self.ts_venue, snapshot.ts_venue
         if held is not None and new is not None and held != new:
             return new < held
         return self.sequence is not None and snapshot.sequence is not None and snapshot.sequence < self.sequence
+
+    def _snapshot_event(self, seq: int, ts_recv: int) -> BookSnapshot:
+        event = super()._snapshot_event(seq, ts_recv)
+        if self._by_source:
+            event.bids, event.asks = self._bids.top(), self._asks.top()
+        return event
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._bids.clear()
+        self._asks.clear()
+        self._older = 0
+
+
+def _retell(events: list[Event], bids: list[Level], asks: list[Level]) -> None:
+    """Name the same changes by source."""
+    for event in events:
+        if isinstance(event, BookDelta):
+            event.bids, event.asks = bids, asks

@@ -8,7 +8,7 @@ significant digits (seen in real captures) would be rounded by a float.
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact
 from typing import Final
 
 from book.errors import FrameError
@@ -124,10 +124,28 @@ def same(first: str, second: str) -> bool:
     return first == second or Decimal(first) == Decimal(second)
 
 
+_EXACT: Final = Context(prec=4 * (_TEXT_MAX + DECIMALS_MAX), traps=[Inexact])
+"""Wide enough for a sum of any two accepted numbers; the default context rounds to 28 digits."""
+
+
 def add(first: str, second: str) -> str:
-    """Return the exact sum of two decimal texts in plain notation."""
-    total = Decimal(first) + Decimal(second)
-    return format(total, "f")
+    """Return the exact sum of two valid texts in plain notation."""
+    return format(_EXACT.add(Decimal(first), Decimal(second)), "f")
+
+
+def canonical(text: str) -> str:
+    """
+    Return the one plain spelling of a number: `0.054590`, `0.05459` and `5459E-5` become `0.05459`.
+
+    Raises:
+        NumberError: `text` is not a decimal number.
+
+    """
+    decimals_of(text)
+    plain = format(Decimal(text), "f")
+    if "." in plain:
+        plain = plain.rstrip("0").rstrip(".")
+    return "0" if plain == "-0" else plain
 
 
 class PriceKeys(dict[str, int]):

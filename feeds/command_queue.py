@@ -44,9 +44,16 @@ class CommandQueue:
             del waiting[name]
         return (verb, names) if names else None
 
-    def __contains__(self, name: str) -> bool:
-        """Tell whether this name still waits to be asked for."""
-        return name in self._subscribe
+    def put_back(self, verb: Verb, names: Iterable[str]) -> None:
+        """Let these wait again, before all others; what is not wanted any more is left out."""
+        again = dict.fromkeys(names)
+        if verb == "unsubscribe":
+            self._unsubscribe = {**again, **self._unsubscribe}
+        else:
+            left = self._unsubscribe
+            self._subscribe = {**{name: None for name in again if name not in left}, **self._subscribe}
+            for name in again:
+                left.pop(name, None)
 
     def __len__(self) -> int:
         """Return how many names wait."""

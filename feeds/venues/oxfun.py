@@ -20,21 +20,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, Final, Literal
+from collections.abc import Sequence
+from typing import ClassVar, Final, Literal
 
 import msgspec
 
 from book.checksum import crc32_of_sides
 from book.continuity import RULES, Rule
-from book.delta import Delta, Level, Snapshot
+from book.delta import Delta, Snapshot
 from book.errors import FrameError
-from book.events import Candle, Event, Liquidation, Ticker, Trade, VenueQuote
-from book.events import Instrument as InstrumentNotice
 from book.full_tracker import FullTracker
-from book.number import decimals_of
 from book.tracker import BookSeries, BookTracker, TrackerOptions
-from feeds.command_queue import CommandQueue
+from feeds.command_queue import CommandQueue, Verb
+from feeds.json_number import UNREADABLE, levels, optional_number_text, rows
 from feeds.session import (
     Acknowledged,
     Authenticated,
@@ -52,150 +50,40 @@ from feeds.session import (
     Throttled,
     Welcomed,
 )
-from feeds.timestamp import from_milliseconds
 from feeds.venue import FeedOptions, Limit, Venue
-
-PERIODS: Final = (
-    "60s",
-    "180s",
-    "300s",
-    "900s",
-    "1800s",
-    "3600s",
-    "7200s",
-    "14400s",
-    "21600s",
-    "43200s",
-    "86400s",
+from feeds.venues.oxfun_wire import (
+    MEANINGS,
+    PERIODS,
+    Book,
+    Frame,
+    Market,
+    decode_books,
+    decode_frame,
+    decode_markets,
+    decode_topics,
+    kind_of,
+    rows_of,
+    time_of,
 )
+
 _ARGS_A_COMMAND_MAX: Final = 20
-_ACK_TIMEOUT_NS: Final = 10_000_000_000
+"""No limit is documented, but a message may be too long (code 20027): then it is halved."""
+_ANSWER_TIMEOUT_NS: Final = 10_000_000_000
 _THROTTLE_SECONDS: Final = 5.0
 _STRAIGHT_FAILURES_MAX: Final = 20
 """A checksum that fails so often from the start of a connection is not the one we know."""
 
+# "Error Codes"
 _TOO_RAPID: Final = "20007"
 _TOO_LONG: Final = "20027"
 _ALREADY_LOGGED_IN: Final = "20005"
-_TEMPORARY: Final = frozenset({"20001", "20002", "20031", "200050", "000101", "000201"})
-"""Failed, unexpected, market closed for now, market not active, busy, busy ("Error Codes")."""
 _LATE_LOGIN: Final = "20024"
-
-_TABLES: Final = {
-    "depthUpdate": "book",
-    "depth": "book",
-    "bestBidAsk": "venue_quote",
-    "trade": "trade",
-    "ticker": "ticker",
-    "liquidationRFQ": "liquidation",
-    "market": "market",
-}
-
-_NUMBERS_A_LEVEL: Final = 2
-_NS_A_SECOND: Final = 1_000_000_000
+_BUSY: Final = frozenset({"20001", "20002", "000101", "000201"})
+"""Operation failed, unexpected error, twice "busy": nothing to do with what was asked."""
+_PAUSED: Final = frozenset({"20031", "200050"})
+"""This market is closed for now, or not active."""
 
 
-# What the wire looks like
-
-
-class _Frame(msgspec.Struct, gc=False):
-    table: str | None = None
-    data: msgspec.Raw = msgspec.Raw(b"[]")
-    event: str | None = None
-    success: bool | None = None
-    tag: str | int | None = None
-    channel: Any = None
-    message: str | None = None
-    code: str | int | None = None
-
-
-class _Book(msgspec.Struct, gc=False, rename="camel"):
-    seq_num: int
-    asks: Any
-    bids: Any
-    market_code: str | None = None
-    instrument_id: str | None = None
-    checksum: int | None = None
-    timestamp: str | int | None = None
-
-
-class _BestBidAsk(msgspec.Struct, gc=False, rename="camel"):
-    market_code: str
-    ask: Any = None
-    bid: Any = None
-    timestamp: str | int | None = None
-
-
-class _Trade(msgspec.Struct, gc=False, rename="camel"):
-    market_code: str
-    price: Any
-    quantity: Any
-    side: str | None = None
-    trade_id: str | int | None = None
-    match_type: str | None = None
-    timestamp: str | int | None = None
-
-
-class _Ticker(msgspec.Struct, gc=False, rename="camel"):
-    market_code: str
-    timestamp: str | int | None = None
-    last: Any = None
-    open24h: Any = None
-    high24h: Any = None
-    low24h: Any = None
-    volume24h: Any = None
-    currency_volume24h: Any = None
-    open_interest: Any = None
-    last_qty: Any = None
-    mark_price: Any = None
-    index_price: Any = None
-
-
-class _Candle(msgspec.Struct, gc=False, rename="camel"):
-    market_code: str
-    candle: list[Any]
-
-
-class _Liquidation(msgspec.Struct, gc=False, rename="camel"):
-    market_code: str
-    timestamp: str | int | None = None
-
-
-class _Market(msgspec.Struct, gc=False, rename="camel"):
-    market_code: str
-    base: str | None = None
-    counter: str | None = None
-    type: str | None = None
-    tick_size: Any = None
-    qty_increment: Any = None
-    min_size: Any = None
-    market_price: Any = None
-    mark_price: Any = None
-    upper_price_bound: Any = None
-    lower_price_bound: Any = None
-    timestamp: str | int | None = None
-
-
-class _Markets(msgspec.Struct, gc=False):
-    data: list[_Market]
-
-
-class _Topic(msgspec.Struct, gc=False, rename="camel"):
-    market_code: str = ""
-    instrument_id: str = ""
-
-
-_decode_frame = msgspec.json.Decoder(_Frame).decode
-# JSON numbers keep their digits: floats arrive as text, integers exactly.
-_decode_books = msgspec.json.Decoder(_Book | list[_Book], float_hook=str).decode
-_decode_best = msgspec.json.Decoder(_BestBidAsk | list[_BestBidAsk], float_hook=str).decode
-_decode_trades = msgspec.json.Decoder(_Trade | list[_Trade], float_hook=str).decode
-_decode_tickers = msgspec.json.Decoder(_Ticker | list[_Ticker], float_hook=str).decode
-_decode_candles = msgspec.json.Decoder(_Candle | list[_Candle], float_hook=str).decode
-_decode_liquidations = msgspec.json.Decoder(_Liquidation | list[_Liquidation]).decode
-_decode_market_rows = msgspec.json.Decoder(_Market | list[_Market], float_hook=str).decode
-_decode_topics = msgspec.json.Decoder(_Topic | list[_Topic]).decode
-_decode_markets = msgspec.json.Decoder(_Markets, float_hook=str).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -214,43 +102,77 @@ class OxfunOptions(FeedOptions, frozen=True, forbid_unknown_fields=True, kw_only
 
     book_mode: Literal["delta", "snapshot"] = "delta"
     """`delta`: `depthUpdate`, a snapshot and diffs. `snapshot`: `depth`, a whole book each time."""
+    book_depth: Literal[0, 5, 10, 25] = 0
+    """Levels a side of whole books (`depthL25`); 0 for all of them."""
     sequence: Literal["contiguous", "monotonic"] = "contiguous"
     """The document only promises larger sequences (`monotonic`); captures grow by exactly one."""
     checksum: Literal["off", "advisory", "enforce"] = "advisory"
+    """`advisory` counts mismatches, `enforce` breaks the book, once the checksum has proven itself."""
     ticker_all: bool = False
     """Take all tickers from the one channel `ticker:all`."""
+
+
+class ChecksumWatch:
+    """Compares checksums, and stops where they turn out to be of another kind."""
+
+    def __init__(self, mode: Literal["off", "advisory", "enforce"]) -> None:
+        self.mode = mode
+        self._failures = 0
+        self._proven = False
+
+    def look(self, book: Book) -> Note | None:
+        """Compare one book's checksum with its own text; return what is worth counting."""
+        if self.mode == "off" or book.checksum is None:
+            return None
+        # Predecessors of this venue sent signed values.
+        if crc32_of_sides(book.asks, book.bids) == book.checksum % 2**32:
+            self._proven = True
+            return None
+        self._failures += 1
+        if not self._proven and self._failures >= _STRAIGHT_FAILURES_MAX:
+            self.mode = "off"
+            return Note("checksum_disabled")
+        return Note("checksum_mismatch")
+
+    @property
+    def enforced(self) -> bool:
+        """Whether a mismatch breaks the book: wanted, and seen to hold at least once."""
+        return self.mode == "enforce" and self._proven
+
+
+class _Command(msgspec.Struct):
+    tag: str
+    verb: Verb
+    args: dict[str, None]
+    """What is not answered yet; each channel has its own acknowledgement."""
+    since_ns: int | None = None
+    """When the first frame came after it was sent; for want of a clock."""
 
 
 class OxfunSession(Session):
     """One socket: batched commands with tags, tables routed by market code."""
 
     venue: ClassVar[str] = "oxfun"
+    # Within a minute the venue must have pushed data or heard the bare text `ping`.
     heartbeat: ClassVar[Heartbeat] = Heartbeat(seconds=20.0, text="ping")
 
     def __init__(self, options: OxfunOptions, credentials: Credentials | None) -> None:
         super().__init__()
         self._options = options
-        self._credentials = credentials
+        self._credentials = credentials if credentials is not None and credentials.api_key else None
         self._opened_ns = 0
+        self._greeted = False
         self._ready = False
         self._queue = CommandQueue()
-        self._batch = _ARGS_A_COMMAND_MAX
-        self._next_tag = 1
-        self._pending_tag = ""
-        self._pending: dict[str, None] = {}
+        self._batch_max = self._batch = _ARGS_A_COMMAND_MAX
+        self._tags = 0
+        self._pending: _Command | None = None
         self._by_arg: dict[str, dict[str, Subscription]] = {}
-        self._channels: dict[str, dict[str, Subscription]] = {}
-        """Channel (with its period) to market code to subscription."""
-        self._tables: dict[str, Callable[[msgspec.Raw, bytes, int], list[Delivery]]] = {
-            "depthUpdate": self._snapshot,
-            "depthUpdate-diff": self._diff,
-            "depth": self._snapshot,
-            "bestBidAsk": self._best_bid_ask,
-            "trade": self._trades,
-            "ticker": self._tickers,
-            "liquidationRFQ": self._liquidations,
-            "market": self._markets,
-        }
+        """What is asked for: argument to market code to subscription."""
+        self._by_channel: dict[str, dict[str, Subscription]] = {}
+        self._checksums = ChecksumWatch(options.checksum)
+        whole = "depth" if options.book_depth == 0 else f"depthL{options.book_depth}"
+        self._book_arg = "depthUpdate" if options.book_mode == "delta" else whole
 
     # What we send
 
@@ -259,23 +181,25 @@ class OxfunSession(Session):
         self._opened_ns = now_ns
 
     def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
-        """Ask for these; many go into one command."""
+        """Ask for these; many go into one command, and one command is under way at a time."""
         for subscription in subscriptions:
-            self._channels.setdefault(subscription.channel, {})[subscription.wire_symbol] = subscription
+            market = subscription.wire_symbol
+            self._by_channel.setdefault(subscription.channel, {})[market] = subscription
             arg = self._arg(subscription)
             users = self._by_arg.setdefault(arg, {})
             if not users:
                 self._queue.subscribe([arg])
-            users[subscription.wire_symbol] = subscription
+            users[market] = subscription
         self._send_next()
 
     def unsubscribe(self, subscriptions: Sequence[Subscription]) -> None:
         """Ask for these no longer; what still arrives is counted as unwanted."""
         for subscription in subscriptions:
-            self._channels.get(subscription.channel, {}).pop(subscription.wire_symbol, None)
+            market = subscription.wire_symbol
+            self._by_channel.get(subscription.channel, {}).pop(market, None)
             arg = self._arg(subscription)
             users = self._by_arg.get(arg, {})
-            users.pop(subscription.wire_symbol, None)
+            users.pop(market, None)
             if not users:
                 self._by_arg.pop(arg, None)
                 self._queue.unsubscribe([arg])
@@ -283,39 +207,33 @@ class OxfunSession(Session):
 
     def ready_timeout(self) -> None:
         """No `Welcome`, or no answer to the login, within two seconds: go on without it."""
-        if not self._ready:
-            self._ready = True
-            self._send_next()
+        if not self._greeted:
+            self._greeted = True
+            self._login(self._opened_ns)
+        self._ready = True
+        self._send_next()
 
     def _login(self, now_ns: int) -> None:
         credentials = self._credentials
-        if credentials is None or not credentials.api_key:
+        if credentials is None:
             self._ready = True
-            self._send_next()
             return
         timestamp = str(now_ns // 1_000_000)
-        data = {
-            "apiKey": credentials.api_key,
-            "timestamp": timestamp,
-            "signature": sign_login(credentials.api_secret, timestamp),
-        }
+        signature = sign_login(credentials.api_secret, timestamp)
+        data = {"apiKey": credentials.api_key, "timestamp": timestamp, "signature": signature}
         self.outbox.append(Send(_encode({"op": "login", "tag": "login", "data": data}).decode(), secret=True))
 
     def _send_next(self) -> None:
-        if not self._ready or self._pending:
-            return
-        command = self._queue.take(self._batch)
-        if command is None:
-            return
-        verb, args = command
-        tag = str(self._next_tag)
-        self._next_tag += 1
-        if verb == "subscribe":
-            self._pending = dict.fromkeys(args)
-            self._pending_tag = tag
-        self.outbox.append(Send(_encode({"op": verb, "tag": tag, "args": args}).decode()))
-        if verb == "unsubscribe":
-            self._send_next()
+        while self._ready and self._pending is None:
+            command = self._queue.take(self._batch)
+            if command is None:
+                return
+            verb, args = command
+            self._tags += 1
+            tag = str(self._tags)
+            self.outbox.append(Send(_encode({"op": verb, "tag": tag, "args": args}).decode()))
+            if verb == "subscribe":
+                self._pending = _Command(tag, verb, dict.fromkeys(args))
 
     def _arg(self, subscription: Subscription) -> str:
         channel, market = subscription.event_channel, subscription.wire_symbol
@@ -323,11 +241,9 @@ class OxfunSession(Session):
             return "liquidationRFQ"
         if channel == "candle":
             return f"candles{subscription.period}:{market}"
-        if channel == "ticker":
-            return "ticker:all" if self._options.ticker_all else f"ticker:{market}"
-        names = {"trade": "trade", "venue_quote": "bestBidAsk", "market": "market"}
-        book = "depthUpdate" if self._options.book_mode == "delta" else "depth"
-        return f"{names.get(channel, book)}:{market}"
+        if channel == "ticker" and self._options.ticker_all:
+            return "ticker:all"
+        return f"{_ARGS.get(channel, self._book_arg)}:{market}"
 
     # What we hear
 
@@ -336,298 +252,160 @@ class OxfunSession(Session):
         if frame == b"pong":
             return []
         try:
-            envelope = _decode_frame(frame)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            envelope = decode_frame(frame)
+        except UNREADABLE as error:
             raise FrameError(str(error), reason="bad_json") from error
         table = envelope.table
         if table is None:
-            return self._control(envelope, ts_recv)
-        meaning = self._tables.get(table)
+            deliveries = self._answer(envelope, ts_recv)
+            self._send_next()
+            return deliveries
+        if self._pending is not None:
+            self._watch_answer(self._pending, ts_recv)
         try:
-            if meaning is not None:
-                return meaning(envelope.data, frame, ts_recv)
-            if table.startswith("candle"):
-                return self._candles(table, envelope.data, ts_recv)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            if table.startswith("depth"):
+                return self._books(table, envelope.data)
+            return self._events(table, envelope.data, ts_recv)
+        except UNREADABLE as error:
             raise FrameError(str(error)) from error
-        msg = f"unknown table {table[:40]!r}"
-        raise FrameError(msg, reason="unknown_table")
 
     # Answers
 
-    def _control(self, envelope: _Frame, ts_recv: int) -> list[Delivery]:
-        event = envelope.event
+    def _answer(self, answer: Frame, ts_recv: int) -> list[Delivery]:
+        event = answer.event
         if event == "Welcome":
-            if not self._ready:
+            if not self._greeted:
+                self._greeted = True
                 self._login(ts_recv)
             return [(None, Welcomed())]
         if event == "login":
-            return self._logged_in(envelope)
-        if event == "unsubscribe" and envelope.success is not False:
-            return []
-        if event == "subscribe" and envelope.success is not False:
-            deliveries: list[Delivery] = []
-            for arg in _names(envelope.channel):
-                self._pending.pop(arg, None)
-                deliveries.extend((one, Acknowledged()) for one in self._by_arg.get(arg, {}).values())
-            self._send_next()
-            return deliveries
+            return self._logged_in(answer)
+        if event in {"subscribe", "unsubscribe"} and answer.success is not False:
+            return self._accepted(answer)
         if event in {"subscribe", "unsubscribe", "error"}:
-            return self._refused(envelope)
+            return self._refused(answer)
         msg = f"unknown event {str(event)[:40]!r}"
         raise FrameError(msg, reason="unknown_frame")
 
-    def _logged_in(self, envelope: _Frame) -> list[Delivery]:
-        code = _code(envelope)
-        if envelope.success is False and code != _ALREADY_LOGGED_IN:
-            return [(None, Rejected(code, envelope.message or "login failed", fatal=code != _LATE_LOGIN))]
+    def _logged_in(self, answer: Frame) -> list[Delivery]:
+        code = _text(answer.code)
+        if answer.success is False and code != _ALREADY_LOGGED_IN:
+            return [(None, Rejected(code, _text(answer.message) or "login failed", fatal=code != _LATE_LOGIN))]
         self._ready = True
-        self._send_next()
         return [(None, Authenticated())]
 
-    def _refused(self, envelope: _Frame) -> list[Delivery]:
-        """Which channel was refused is not said: only a command of one channel tells."""
-        code, reason = _code(envelope), envelope.message or "refused"
-        pending, self._pending = self._pending, {}
+    def _accepted(self, answer: Frame) -> list[Delivery]:
+        """One answer a channel, named as text or as a list with one in it."""
+        names = answer.channel if isinstance(answer.channel, list) else [answer.channel]
+        if answer.event == "unsubscribe":
+            return []
+        pending = self._pending
+        deliveries: list[Delivery] = []
+        for arg in names:
+            if not isinstance(arg, str) or arg not in self._by_arg:
+                deliveries.append((None, Note("unexpected_answer")))
+                continue
+            deliveries.extend((subscription, Acknowledged()) for subscription in self._by_arg[arg].values())
+            if pending is not None:
+                pending.args.pop(arg, None)
+        if pending is not None and not pending.args:
+            self._pending = None
+            self._batch = self._batch_max
+        return deliveries
+
+    def _refused(self, answer: Frame) -> list[Delivery]:
+        """Which channel was refused is not said: only a command with one channel left tells."""
+        code, reason = _text(answer.code), _text(answer.message) or "no reason given"
+        deliveries: list[Delivery] = []
         if code == _TOO_RAPID:
-            self._queue.subscribe(pending)
-            self._send_next()
-            return [(None, Throttled(_THROTTLE_SECONDS))]
-        if code == _TOO_LONG or len(pending) > 1:
-            self._batch = max(1, len(pending) // 2)
-            self._queue.subscribe(pending)
-            self._send_next()
+            deliveries.append((None, Throttled(_THROTTLE_SECONDS)))
+        pending = self._pending
+        if pending is None or answer.event == "unsubscribe" or _text(answer.tag) not in {"", pending.tag}:
+            return [*deliveries, (None, Note("request_refused"))]
+        self._pending = None
+        args = [arg for arg in pending.args if arg in self._by_arg]
+        if code == _TOO_RAPID:
+            self._queue.put_back("subscribe", args)
+            return deliveries
+        if code not in _BUSY and len(args) > 1:
+            self._batch = len(args) // 2
+            if code == _TOO_LONG:
+                self._batch_max = self._batch
+            self._queue.put_back("subscribe", args)
             return [(None, Note("command_split"))]
-        refusal = Refused(code, reason, code in _TEMPORARY)
-        refused: list[Delivery] = [(one, refusal) for arg in pending for one in self._by_arg.pop(arg, {}).values()]
-        self._send_next()
-        return refused or [(None, Note("request_refused"))]
+        self._batch = self._batch_max
+        refusal = Refused(code, reason, code in _BUSY or code in _PAUSED)
+        for arg in args:
+            for market, subscription in self._by_arg.pop(arg).items():
+                self._by_channel[subscription.channel].pop(market, None)
+                deliveries.append((subscription, refusal))
+        return deliveries
+
+    def _watch_answer(self, pending: _Command, ts_recv: int) -> None:
+        """Ask again, for fewer at once, where an answer does not come; data is as good as an answer."""
+        if pending.since_ns is None:
+            pending.since_ns = ts_recv
+        elif ts_recv - pending.since_ns > _ANSWER_TIMEOUT_NS:
+            self._pending = None
+            silent = [
+                arg
+                for arg in pending.args
+                if any(subscription.state != "active" for subscription in self._by_arg.get(arg, {}).values())
+            ]
+            self._batch = self._batch_max
+            if len(silent) > 1:
+                self._batch = len(silent) // 2
+                self._queue.put_back("subscribe", silent)
+            self._send_next()
 
     # Data
 
-    def _subscription(self, channel: str, market: str) -> Subscription | None:
-        return self._channels.get(channel, {}).get(market)
-
-    def _snapshot(self, data: msgspec.Raw, frame: bytes, ts_recv: int) -> list[Delivery]:
-        return self._books(data, frame, ts_recv, Snapshot)
-
-    def _diff(self, data: msgspec.Raw, frame: bytes, ts_recv: int) -> list[Delivery]:
-        return self._books(data, frame, ts_recv, Delta)
-
-    def _books(self, data: msgspec.Raw, frame: bytes, _ts_recv: int, kind: type[Snapshot | Delta]) -> list[Delivery]:
+    def _books(self, table: str, data: msgspec.Raw) -> list[Delivery]:
+        is_delta = table == "depthUpdate-diff"
+        if table.removesuffix("-diff") != self._book_arg:
+            return _UNWANTED
+        subscriptions = self._by_channel.get("book", {})
         deliveries: list[Delivery] = []
-        for book in _rows(_decode_books(data)):
-            subscription = self._subscription("book", book.market_code or book.instrument_id or "")
+        for book in rows_of(decode_books(data)):
+            subscription = subscriptions.get(book.market_code or book.instrument_id)
             if subscription is None:
-                deliveries.append((None, Note("unwanted")))
+                deliveries.extend(_UNWANTED)
                 continue
-            if self._options.checksum != "off" and book.checksum is not None:
-                found = crc32_of_sides(frame)
-                if found is not None and found != book.checksum % 2**32:
-                    deliveries.append((None, Note("checksum_mismatch")))
-            stamp = _time(book.timestamp)
-            deliveries.append((subscription, kind(book.seq_num, _levels(book.bids), _levels(book.asks), stamp)))
+            found = self._checksums.look(book)
+            if found is not None:
+                deliveries.append((None, found))
+            intact = found is None or not self._checksums.enforced
+            stamp = time_of(book.timestamp)
+            if is_delta:
+                bids, asks = levels(book.bids), levels(book.asks)
+                deliveries.append((subscription, Delta(book.seq_num, bids, asks, stamp, None, intact)))
+            elif intact:
+                deliveries.append((subscription, Snapshot(book.seq_num, rows(book.bids), rows(book.asks), stamp)))
+            else:
+                msg = f"the checksum of {book.market_code} contradicts its book"
+                raise FrameError(msg, reason="checksum")
         return deliveries
 
-    def _best_bid_ask(self, data: msgspec.Raw, _frame: bytes, ts_recv: int) -> list[Delivery]:
+    def _events(self, table: str, data: msgspec.Raw, ts_recv: int) -> list[Delivery]:
+        meaning = MEANINGS.get(table)
+        if meaning is None:
+            msg = f"unknown table {table[:40]!r}"
+            raise FrameError(msg, reason="unknown_table")
+        subscriptions = self._by_channel.get(meaning.channel, {})
         deliveries: list[Delivery] = []
-        for best in _rows(_decode_best(data)):
-            subscription = self._subscription("venue_quote", best.market_code)
+        for row in rows_of(meaning.decode(data)):
+            subscription = subscriptions.get(row.market_code)
             if subscription is not None:
-                event = VenueQuote(
-                    "oxfun",
-                    subscription.symbol,
-                    subscription.stream,
-                    "",
-                    0,
-                    ts_recv,
-                    _time(best.timestamp),
-                    _best(best.bid),
-                    _best(best.ask),
-                )
-                deliveries.append((subscription, event))
-        return deliveries or [(None, Note("unwanted"))]
-
-    def _trades(self, data: msgspec.Raw, _frame: bytes, ts_recv: int) -> list[Delivery]:
-        deliveries: list[Delivery] = []
-        for trade in _rows(_decode_trades(data)):
-            subscription = self._subscription("trade", trade.market_code)
-            if subscription is not None:
-                side = (trade.side or "").lower()
-                event = Trade(
-                    "oxfun",
-                    subscription.symbol,
-                    subscription.stream,
-                    "",
-                    0,
-                    ts_recv,
-                    _time(trade.timestamp),
-                    None if trade.trade_id is None else str(trade.trade_id),
-                    "buy" if side == "buy" else "sell" if side == "sell" else None,
-                    _text(trade.price),
-                    _text(trade.quantity),
-                    match_type=trade.match_type,
-                )
-                deliveries.append((subscription, event))
-        return deliveries or [(None, Note("unwanted"))]
-
-    def _tickers(self, data: msgspec.Raw, _frame: bytes, ts_recv: int) -> list[Delivery]:
-        deliveries: list[Delivery] = []
-        for ticker in _rows(_decode_tickers(data)):
-            subscription = self._subscription("ticker", ticker.market_code)
-            if subscription is not None:
-                event = Ticker(
-                    "oxfun",
-                    subscription.symbol,
-                    subscription.stream,
-                    "",
-                    0,
-                    ts_recv,
-                    _time(ticker.timestamp),
-                    _optional(ticker.last),
-                    _optional(ticker.open24h),
-                    _optional(ticker.high24h),
-                    _optional(ticker.low24h),
-                    _optional(ticker.currency_volume24h),
-                    _optional(ticker.volume24h),
-                    last_size=_optional(ticker.last_qty),
-                    mark_price=_optional(ticker.mark_price),
-                    index_price=_optional(ticker.index_price),
-                    open_interest=_optional(ticker.open_interest),
-                )
-                deliveries.append((subscription, event))
-        return deliveries or [(None, Note("unwanted"))]
-
-    def _candles(self, table: str, data: msgspec.Raw, ts_recv: int) -> list[Delivery]:
-        period = table.removeprefix("candles").removeprefix("candle")
-        deliveries: list[Delivery] = []
-        for bar in _rows(_decode_candles(data)):
-            subscription = self._subscription(f"candle:{period}", bar.market_code)
-            if subscription is not None:
-                stamp, opened, high, low, close, quote_volume, volume = bar.candle[:7]
-                length = int(period.removesuffix("s")) * _NS_A_SECOND
-                ts_open = from_milliseconds(stamp) // length * length
-                event = Candle(
-                    "oxfun",
-                    subscription.symbol,
-                    subscription.stream,
-                    "",
-                    0,
-                    ts_recv,
-                    None,
-                    period,
-                    ts_open,
-                    _text(opened),
-                    _text(high),
-                    _text(low),
-                    _text(close),
-                    _text(volume),
-                    _text(quote_volume),
-                )
-                deliveries.append((subscription, event))
-        return deliveries or [(None, Note("unwanted"))]
-
-    def _liquidations(self, data: msgspec.Raw, _frame: bytes, ts_recv: int) -> list[Delivery]:
-        deliveries: list[Delivery] = []
-        for one in _rows(_decode_liquidations(data)):
-            subscription = self._subscription("liquidation", one.market_code)
-            if subscription is not None:
-                event: Event = Liquidation(
-                    "oxfun", subscription.symbol, subscription.stream, "", 0, ts_recv, _time(one.timestamp)
-                )
-                deliveries.append((subscription, event))
-        return deliveries or [(None, Note("unwanted"))]
-
-    def _markets(self, data: msgspec.Raw, _frame: bytes, ts_recv: int) -> list[Delivery]:
-        deliveries: list[Delivery] = []
-        for market in _rows(_decode_market_rows(data)):
-            subscription = self._subscription("market", market.market_code)
-            if subscription is not None:
-                event = InstrumentNotice(
-                    "oxfun",
-                    subscription.symbol,
-                    subscription.stream,
-                    "",
-                    0,
-                    ts_recv,
-                    _time(market.timestamp),
-                    market.base,
-                    market.counter,
-                    _kind(market.market_code, market.type),
-                    _optional(market.tick_size),
-                    _optional(market.qty_increment),
-                    _optional(market.market_price),
-                    _optional(market.upper_price_bound),
-                    _optional(market.lower_price_bound),
-                )
-                deliveries.append((subscription, event))
-        return deliveries or [(None, Note("unwanted"))]
+                deliveries.append((subscription, meaning.event(row, subscription, ts_recv)))
+        return deliveries or _UNWANTED
 
 
-def _rows(value: Any) -> Iterable[Any]:  # noqa: ANN401 (one wire struct or a list of them)
-    return value if isinstance(value, list) else (value,)
-
-
-def _names(channel: object) -> list[str]:
-    """Return the channels an answer names: text, or a list with one in it."""
-    names = channel if isinstance(channel, list) else [channel]
-    return [name for name in names if isinstance(name, str)]
-
-
-def _code(envelope: _Frame) -> str:
-    return "" if envelope.code is None else str(envelope.code)
-
-
-def _time(value: str | int | None) -> int | None:
-    return None if value is None else from_milliseconds(value)
+_UNWANTED: Final[list[Delivery]] = [(None, Note("unwanted"))]
+_ARGS: Final = {"trade": "trade", "ticker": "ticker", "venue_quote": "bestBidAsk", "market": "market"}
 
 
 def _text(value: object) -> str:
-    """
-    Return a number's own digits, whether it came as JSON number or as text.
-
-    Raises:
-        FrameError: it is no number.
-
-    """
-    text = value if isinstance(value, str) else str(value) if type(value) is int else ""
-    decimals_of(text)
-    return text
-
-
-def _optional(value: object) -> str | None:
-    return None if value is None else _text(value)
-
-
-def _levels(side: object) -> list[Level]:
-    """Return the levels of a side; an empty one may come as the text `[]`, rows may be longer than two."""
-    if side is None or side == "[]":
-        return []
-    if not isinstance(side, list):
-        msg = f"not a side of a book: {str(side)[:40]!r}"
-        raise FrameError(msg)
-    levels: list[Level] = []
-    for row in side:
-        if not isinstance(row, list) or len(row) < _NUMBERS_A_LEVEL:
-            msg = f"not a level: {str(row)[:40]!r}"
-            raise FrameError(msg)
-        levels.append((_text(row[0]), _text(row[1])))
-    return levels
-
-
-def _best(side: object) -> Level | None:
-    """Return the best level of a side, None for an empty one."""
-    if isinstance(side, list) and side and not isinstance(side[0], list):
-        side = [side]
-    levels = _levels(side)
-    return levels[0] if levels else None
-
-
-def _kind(market_code: str, kind: str | None) -> str | None:
-    for part, name in (("-SWAP-", "perpetual"), ("-REPO-", "repo"), ("-SPR-", "spread")):
-        if part in market_code:
-            return name
-    return None if kind is None else kind.lower()
+    return "" if value is None else str(value)
 
 
 class Oxfun(Venue):
@@ -644,15 +422,17 @@ class Oxfun(Venue):
     Options: ClassVar[type[FeedOptions]] = OxfunOptions
     # "Rate Limit": one command a second without login, 50 with; 200 connections a minute.
     command_limit: ClassVar[Limit] = Limit(capacity=1, per_second=1)
+    login_command_limit: ClassVar[Limit | None] = Limit(capacity=50, per_second=50)
     connect_limit: ClassVar[Limit] = Limit(capacity=10, per_second=3)
     rest_limit: ClassVar[Limit] = Limit(capacity=50, per_second=8)
     tracker_options: ClassVar[TrackerOptions] = TrackerOptions(publish_empty=False)
     symbols_fetch: ClassVar[Fetch] = Fetch("symbols", "/markets")
+    more_symbols_fetch: ClassVar[Fetch | None] = Fetch("symbols", "/tickers")
 
     def rule(self, options: FeedOptions) -> Rule:
         """Sequences grow by one; the snapshot's own may come once more."""
         monotonic = isinstance(options, OxfunOptions) and options.sequence == "monotonic"
-        return RULES["monotonic" if monotonic else "overlapping"]
+        return RULES["not_older" if monotonic else "overlapping"]
 
     def tracker(self, options: FeedOptions, series: BookSeries, *, synthetic: bool) -> BookTracker:
         """Books come as diffs, or whole."""
@@ -665,29 +445,32 @@ class Oxfun(Venue):
         return OxfunSession(options if isinstance(options, OxfunOptions) else OxfunOptions(), credentials)
 
     def parse_symbols(self, body: bytes) -> list[Instrument]:
-        """Read `/v3/markets`; a market code is its own symbol."""
+        """Read `/v3/markets` or `/v3/tickers`; a market code is its own symbol."""
         try:
-            markets = _decode_markets(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            markets = decode_markets(body)
+        except UNREADABLE as error:
             raise FrameError(str(error), reason="bad_symbol_table") from error
-        return [
-            Instrument(
-                row.market_code,
-                row.market_code,
-                row.base,
-                row.counter,
-                _kind(row.market_code, row.type),
-                _optional(row.tick_size),
-                _optional(row.min_size),
-            )
-            for row in markets.data
-        ]
+        return [self._instrument(row) for row in markets.data]
+
+    def _instrument(self, row: Market) -> Instrument:
+        if row.base is None:
+            # A row of `/v3/tickers`, which knows markets that `/v3/markets` leaves out.
+            return self.guess(row.market_code)
+        return Instrument(
+            row.market_code,
+            row.market_code,
+            row.base,
+            row.counter,
+            kind_of(row.market_code, row.type),
+            optional_number_text(row.tick_size),
+            optional_number_text(row.min_size),
+        )
 
     def guess(self, symbol: str) -> Instrument:
         """`OX-USDT` and `BTC-USD-SWAP-LIN` are what the venue calls them; case matters."""
         base, _, rest = symbol.partition("-")
         quote = rest.partition("-")[0]
-        return Instrument(symbol, symbol, base or None, quote or None, _kind(symbol, None if "-" in rest else "spot"))
+        return Instrument(symbol, symbol, base or None, quote or None, kind_of(symbol, None if "-" in rest else "spot"))
 
     def guess_wire(self, wire_symbol: str) -> Instrument:
         """A market code is its own symbol."""
@@ -696,14 +479,14 @@ class Oxfun(Venue):
     def topics(self, frame: bytes) -> Sequence[tuple[str, str]]:
         """`{"table":"depthUpdate-diff","data":{"marketCode":...}}`: the table names the channel."""
         try:
-            envelope = _decode_frame(frame)
-            table = (envelope.table or "").removesuffix("-diff")
-            channel = _TABLES.get(table)
-            if channel is None and table.startswith("candle"):
-                channel = f"candle:{table.removeprefix('candles').removeprefix('candle')}"
-            if channel is None:
+            envelope = decode_frame(frame)
+            table = envelope.table or ""
+            meaning = MEANINGS.get(table)
+            if meaning is None and not table.startswith("depth"):
                 return ()
-            rows = _rows(_decode_topics(envelope.data))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            channel = "book" if meaning is None else meaning.channel
+            return tuple(
+                (row.market_code or row.instrument_id, channel) for row in rows_of(decode_topics(envelope.data))
+            )
+        except UNREADABLE:
             return ()
-        return tuple((row.market_code or row.instrument_id, channel) for row in rows)

@@ -15,21 +15,21 @@ sequence), "Authentication", "Rate Limits". Every frame carries a whole book; th
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
-from book.blended_book import add_up
 from book.continuity import Rule, monotonic
-from book.delta import Level, Snapshot
+from book.delta import Snapshot
 from book.errors import FrameError
 from book.events import Ticker, Trade
 from book.full_tracker import FullTracker
-from book.number import check_size, decimals_of
 from book.tracker import BookSeries, BookTracker, TrackerOptions
 from feeds.command_queue import CommandQueue
+from feeds.json_number import UNREADABLE, number_text, optional_number_text, rows
 from feeds.session import (
     Acknowledged,
     Authenticated,
@@ -58,53 +58,47 @@ _FEEDS: Final = {
     "ticker": "ticker.sfox",
 }
 _FEEDS_A_COMMAND_MAX: Final = 100
+"""No limit is documented; "Rate Limits" advises to merge feeds into few requests."""
 _BLOCK_SECONDS: Final = 120.0
 """More than 40 requests a minute are answered with an error and a block of two minutes."""
-_RECONNECT_EVERY_NS: Final = 30_000_000_000
+_RECONNECT_AGE_NS: Final = 30_000_000_000
 """A hole drops a connection only when it is at least this old: at most one reconnect in 30 s."""
-_ACK_TIMEOUT_NS: Final = 10_000_000_000
+_ANSWER_TIMEOUT_NS: Final = 10_000_000_000
 _LEARNING_FRAMES: Final = 50
 _TRADES_REMEMBERED: Final = 4096
+_BASE_UNIT_DECIMALS: Final = 8
 _KNOWN_QUOTES: Final = ("usdt", "usdc", "usd", "btc", "eth", "eur", "gbp")
 """For splitting a pair when there is no table, longest first: `btcusd` is a prefix of `btcusdc`."""
 
-_THROTTLE_WORDS: Final = ("rate", "limit", "too many", "throttl")
-_CREDENTIAL_WORDS: Final = ("auth", "api key", "apikey", "api_key", "login", "permission", "forbidden", "credential")
-_FEED_WORDS: Final = ("feed", "pair", "symbol", "market", "channel", "unknown", "invalid")
+# What an error says is not documented, so its words are matched loosely, in this order.
+_TOO_MANY: Final = re.compile(r"\brates?\b|limit|too many|throttl|exceed")
+_CREDENTIALS: Final = re.compile(r"auth|api.?key|login|permission|forbidden|credential")
+_FEED: Final = re.compile(r"feed|pair|symbol|market|channel|unknown|invalid|recipient")
 
 
 # What the wire looks like
 
 
-class _Frame(msgspec.Struct, gc=False):
-    sequence: int | None = None
-    timestamp: int | None = None
-    recipient: str | None = None
-    payload: msgspec.Raw = msgspec.Raw(b"null")
-    type: str | None = None
-    action: str | None = None
+class _Payload(msgspec.Struct, gc=False):
+    """Books, trades and tickers in one shape, so that a frame is read in one pass."""
 
-
-class _Book(msgspec.Struct, gc=False):
-    bids: list[list[Any]]
-    asks: list[list[Any]]
+    pair: str | None = None
+    exchange: str | None = None
+    timestamp: str | None = None
+    # Books. Frames of 2018 lack lastpublished; some clients meet other spellings.
+    bids: msgspec.Raw = msgspec.Raw(b"")
+    asks: msgspec.Raw = msgspec.Raw(b"")
     lastpublished: int | None = None
     lastupdated: int | None = None
-
-
-class _Trade(msgspec.Struct, gc=False):
-    price: Any
-    quantity: Any
+    last_published: int | None = None
+    last_published_camel: int | None = msgspec.field(default=None, name="lastPublished")
+    # Trades: texts.
     id: str | int | None = None
-    exchange: str | None = None
+    price: Any = None
+    quantity: Any = None
     side: str | None = None
-    timestamp: str | None = None
     is_decimal: bool | None = None
-
-
-class _Ticker(msgspec.Struct, gc=False):
-    timestamp: str | None = None
-    exchange: str | None = None
+    # Tickers: JSON numbers.
     amount: Any = None
     last: Any = None
     open: Any = None
@@ -114,6 +108,21 @@ class _Ticker(msgspec.Struct, gc=False):
     vwap: Any = None
 
 
+class _Data(msgspec.Struct, gc=False):
+    recipient: str
+    payload: _Payload
+    sequence: int | None = None
+    timestamp: int | None = None
+
+
+class _Answer(msgspec.Struct, gc=False):
+    recipient: str | None = None
+    type: str | None = None
+    action: str | None = None
+    sequence: int | None = None
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+
+
 class _Pair(msgspec.Struct, gc=False):
     symbol: str | None = None
     formatted_symbol: str | None = None
@@ -121,11 +130,9 @@ class _Pair(msgspec.Struct, gc=False):
     quote: str | None = None
 
 
-_decode_frame = msgspec.json.Decoder(_Frame).decode
 # JSON numbers keep their digits: floats arrive as text, integers exactly.
-_decode_book = msgspec.json.Decoder(_Book, float_hook=str).decode
-_decode_trade = msgspec.json.Decoder(_Trade, float_hook=str).decode
-_decode_ticker = msgspec.json.Decoder(_Ticker, float_hook=str).decode
+_decode_data = msgspec.json.Decoder(_Data, float_hook=str).decode
+_decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_pairs = msgspec.json.Decoder(dict[str, _Pair]).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -140,34 +147,95 @@ class SfoxOptions(FeedOptions, frozen=True, forbid_unknown_fields=True, kw_only=
     sequence_scope: Literal["connection", "recipient"] = "connection"
     """What `sequence` counts: all frames of a socket, or those of one feed. Noticed when wrong."""
     gap_action: Literal["reconnect", "warn"] = "reconnect"
+    """What a hole in the sequence costs; books are whole in every frame, trades are lost."""
     integer_base_units: bool = False
     """Read an integer trade quantity without `is_decimal` as base units (1e-8)."""
+
+
+class SequenceWatch:
+    """
+    Looks for holes in `sequence` under both readings of what it counts.
+
+    "Message Format" asks to reconnect on gaps and does not say whose sequence it is; samples suggest
+    one counter a socket, answers included. When the first frames of several feeds contradict that
+    and fit a counter a feed, the watch goes over to that reading; until then it reports nothing that
+    only one reading calls a hole.
+    """
+
+    def __init__(self, scope: Literal["connection", "recipient"]) -> None:
+        self.scope = scope
+        self._last: int | None = None
+        self._last_of: dict[str, int] = {}
+        self._frames = 0
+        self._recipient_breaks = 0
+        self._held: ConnectionGap | Note | None = None
+
+    def look(self, sequence: int, recipient: str | None) -> ConnectionGap | Note | None:
+        """Take the sequence of a frame; return what it tells."""
+        socket = _verdict(self._last, sequence)
+        self._last = sequence if self._last is None else max(self._last, sequence)
+        feed = None
+        if recipient is not None:
+            last = self._last_of.get(recipient)
+            feed = _verdict(last, sequence)
+            self._last_of[recipient] = sequence if last is None else max(last, sequence)
+            self._frames += 1
+            self._recipient_breaks += feed is not None
+        if self.scope == "recipient":
+            return feed
+        return self._weigh(socket)
+
+    def _weigh(self, found: ConnectionGap | Note | None) -> ConnectionGap | Note | None:
+        held = self._held
+        if self._recipient_breaks or (self._frames > _LEARNING_FRAMES and len(self._last_of) == 1):
+            # Feeds interleave in one counter, as expected; or nothing can be learned from one feed.
+            self._held = None
+            return held or found
+        if self._frames <= _LEARNING_FRAMES:
+            self._held = held or found
+            return None
+        if held or found:
+            self.scope = "recipient"
+            self._held = None
+            return Note("sequence_scope_learned")
+        return None
+
+
+def _verdict(last: int | None, sequence: int) -> ConnectionGap | Note | None:
+    if last is None or sequence == last + 1:
+        return None
+    return ConnectionGap(last + 1, sequence) if sequence > last else Note("misordered")
 
 
 class _Command(msgspec.Struct):
     verb: Literal["authenticate", "subscribe", "unsubscribe"]
     feeds: list[str]
-    sent_ns: int | None = None
+    since_ns: int | None = None
+    """When the first frame came after it was sent; for want of a clock."""
 
 
 class SfoxSession(Session):
     """One socket: commands one at a time, frames routed by their exact recipient."""
 
     venue: ClassVar[str] = "sfox"
+    # No application ping is documented; websocket pings keep the socket and find a dead one.
     heartbeat: ClassVar[Heartbeat] = Heartbeat(seconds=30.0)
 
     def __init__(self, options: SfoxOptions, credentials: Credentials | None) -> None:
         super().__init__()
         self._options = options
-        self._credentials = credentials
+        self._api_key = "" if credentials is None else credentials.api_key
         self._opened_ns = 0
         self._by_feed: dict[str, Subscription] = {}
         self._queue = CommandQueue()
-        self._pending: _Command | None = None
-        self._ready = False
-        self._last: int | None = None
-        self._seen: dict[Subscription, deque[tuple[str | None, str]]] = {}
-        self._meanings: dict[str, Callable[[Subscription, _Frame, int], list[Delivery]]] = {
+        self._batch = _FEEDS_A_COMMAND_MAX
+        self._pending: deque[_Command] = deque()
+        self._ready = not self._api_key
+        self._watch = SequenceWatch(options.sequence_scope)
+        self._hangup_due = False
+        self._trades: dict[Subscription, dict[tuple[str | None, str], None]] = {}
+        self._ticker_ns: dict[Subscription, int] = {}
+        self._meanings: dict[str, Callable[[Subscription, _Data, int], Delivery]] = {
             "book": self._book,
             "book_net": self._book,
             "trade": self._trade,
@@ -179,12 +247,10 @@ class SfoxSession(Session):
     def opened(self, now_ns: int) -> None:
         """Authenticate first where there is a key, and wait for the answer."""
         self._opened_ns = now_ns
-        if self._credentials is None or not self._credentials.api_key:
-            self._ready = True
-            return
-        text = _encode({"type": "authenticate", "apiKey": self._credentials.api_key}).decode()
-        self._pending = _Command("authenticate", [])
-        self.outbox.append(Send(text, secret=True))
+        if self._api_key:
+            text = _encode({"type": "authenticate", "apiKey": self._api_key}).decode()
+            self._pending.append(_Command("authenticate", []))
+            self.outbox.append(Send(text, secret=True))
 
     def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
         """Ask for these; many feeds go into one command, and one command is under way at a time."""
@@ -197,110 +263,169 @@ class SfoxSession(Session):
         """Ask for these no longer; what still arrives is counted as unwanted."""
         for subscription in subscriptions:
             self._by_feed.pop(_feed(subscription), None)
+            self._ticker_ns.pop(subscription, None)
         self._queue.unsubscribe(map(_feed, subscriptions))
         self._send_next()
 
     def ready_timeout(self) -> None:
-        """No answer to the login within two seconds: go on, its acknowledgement may have no form."""
-        if not self._ready:
-            self._ready = True
-            self._pending = None
-            self._send_next()
+        """No answer to the login within two seconds: go on; if it comes, it comes before the others."""
+        self._ready = True
+        self._send_next()
 
     def _send_next(self) -> None:
-        if not self._ready or self._pending is not None:
+        if not self._ready or any(command.verb != "authenticate" for command in self._pending):
             return
-        command = self._queue.take(_FEEDS_A_COMMAND_MAX)
-        if command is None:
-            return
-        verb, feeds = command
-        self._pending = _Command(verb, feeds)
-        self.outbox.append(Send(_encode({"type": verb, "feeds": feeds}).decode()))
+        command = self._queue.take(self._batch)
+        if command is not None:
+            verb, feeds = command
+            self._pending.append(_Command(verb, feeds))
+            self.outbox.append(Send(_encode({"type": verb, "feeds": feeds}).decode()))
 
     # What we hear
 
     def receive(self, frame: bytes, ts_recv: int) -> list[Delivery]:
         """Understand one frame; see `Session.receive`."""
         try:
-            envelope = _decode_frame(frame)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            data = _decode_data(frame)
+        except msgspec.ValidationError as problem:
+            deliveries = self._answer(frame, problem)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise FrameError(str(error), reason="bad_json") from error
-        recipient = envelope.recipient
-        if recipient is None:
-            if envelope.type not in {"success", "error"}:
-                msg = f"neither data nor an answer: {frame[:80]!r}"
-                raise FrameError(msg, reason="unknown_frame")
-            deliveries = self._control(envelope)
         else:
-            subscription = self._by_feed.get(recipient)
-            if subscription is None:
-                deliveries = [(None, Note("unwanted"))]
-            else:
-                try:
-                    deliveries = self._meanings[subscription.event_channel](subscription, envelope, ts_recv)
-                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                    raise FrameError(str(error)) from error
-        gap = self._count(envelope, ts_recv)
-        return deliveries if gap is None else [gap, *deliveries]
-
-    def _count(self, envelope: _Frame, ts_recv: int) -> Delivery | None:
-        sequence = envelope.sequence
-        last = self._last
-        if sequence is None:
-            return None
-        self._last = sequence if last is None else max(last, sequence)
-        if last is None or sequence == last + 1:
-            return None
-        if sequence <= last:
-            return (None, Note("misordered"))
-        if self._options.gap_action == "reconnect" and ts_recv - self._opened_ns >= _RECONNECT_EVERY_NS:
+            deliveries = self._data(data, ts_recv)
+        if self._pending:
+            self._watch_answer(ts_recv)
+        if self._hangup_due and ts_recv - self._opened_ns >= _RECONNECT_AGE_NS:
+            self._hangup_due = False
             self.outbox.append(Hangup("sequence_gap"))
-        return (None, ConnectionGap(last + 1, sequence))
+        return deliveries
+
+    def _data(self, data: _Data, ts_recv: int) -> list[Delivery]:
+        subscription = self._by_feed.get(data.recipient)
+        if subscription is None:
+            delivery: Delivery = (None, Note("unwanted"))
+        else:
+            pair = data.payload.pair
+            if pair is not None and pair.lower() != subscription.wire_symbol:
+                msg = f"{data.recipient} carries {pair[:20]!r}"
+                raise FrameError(msg, reason="pair_mismatch")
+            try:
+                delivery = self._meanings[subscription.channel](subscription, data, ts_recv)
+            except UNREADABLE as error:
+                raise FrameError(str(error)) from error
+        return self._counted(data.sequence, data.recipient, [delivery])
+
+    def _counted(self, sequence: int | None, recipient: str | None, deliveries: list[Delivery]) -> list[Delivery]:
+        """Put what the sequence tells before what the frame tells."""
+        found = None if sequence is None else self._watch.look(sequence, recipient)
+        if found is None:
+            return deliveries
+        if isinstance(found, ConnectionGap) and self._options.gap_action == "reconnect":
+            self._hangup_due = True
+        return [(None, found), *deliveries]
 
     # Answers
 
-    def _control(self, envelope: _Frame) -> list[Delivery]:
-        pending, self._pending = self._pending, None
-        if envelope.type == "error":
-            return self._refused(pending, envelope)
-        deliveries: list[Delivery] = []
-        if pending is None:
-            deliveries.append((None, Note("unexpected_answer")))
-        elif pending.verb == "authenticate":
-            self._ready = True
-            deliveries.append((None, Authenticated()))
-        elif pending.verb == "subscribe":
-            deliveries.extend((self._by_feed[feed], Acknowledged()) for feed in pending.feeds if feed in self._by_feed)
+    def _answer(self, frame: bytes, problem: msgspec.ValidationError) -> list[Delivery]:
+        """Everything that is no data of ours: answers, private feeds, or nonsense."""
+        try:
+            answer = _decode_answer(frame)
+        except UNREADABLE as error:
+            raise FrameError(str(error)) from error
+        if answer.recipient is not None:
+            if answer.recipient in self._by_feed:
+                raise FrameError(str(problem))
+            return self._counted(answer.sequence, answer.recipient, [(None, Note("unwanted"))])
+        if answer.type == "success":
+            deliveries = self._accepted(answer)
+        elif answer.type == "error":
+            deliveries = self._refused(answer)
+        else:
+            msg = f"neither data nor an answer: {frame[:80]!r}"
+            raise FrameError(msg, reason="unknown_frame")
         self._send_next()
-        return deliveries
+        return self._counted(answer.sequence, None, deliveries)
 
-    def _refused(self, pending: _Command | None, envelope: _Frame) -> list[Delivery]:
-        """What an error says is not documented: matched loosely, shown whole."""
-        text = bytes(envelope.payload).decode("utf-8", "replace")
-        words = text.lower()
-        if any(word in words for word in _THROTTLE_WORDS):
+    def _answered(self, answer: _Answer) -> _Command | None:
+        """Return the command that this answers: the oldest one, of the verb it names if it names one."""
+        for command in self._pending:
+            if answer.action is None or answer.action == command.verb:
+                self._pending.remove(command)
+                return command
+        return None
+
+    def _accepted(self, answer: _Answer) -> list[Delivery]:
+        command = self._answered(answer)
+        if command is None:
+            return [(None, Note("unexpected_answer"))]
+        if command.verb == "authenticate":
+            self._ready = True
+            return [(None, Authenticated())]
+        if command.verb == "unsubscribe":
+            return []
+        self._batch = _FEEDS_A_COMMAND_MAX
+        return [(self._by_feed[feed], Acknowledged()) for feed in command.feeds if feed in self._by_feed]
+
+    def _refused(self, answer: _Answer) -> list[Delivery]:
+        command = self._answered(answer)
+        words = _words(answer.payload)
+        if _TOO_MANY.search(words):
+            if command is not None and command.verb != "authenticate":
+                self._queue.put_back(command.verb, command.feeds)
             return [(None, Throttled(_BLOCK_SECONDS))]
-        if pending is None or pending.verb == "authenticate" or any(word in words for word in _CREDENTIAL_WORDS):
-            return [(None, Rejected("authentication", text))]
-        refused: list[Delivery] = [
-            (self._by_feed[feed], Refused("error", text)) for feed in pending.feeds if feed in self._by_feed
-        ]
-        self._send_next()
-        return refused
+        if command is None:
+            return [(None, Note("unexpected_answer"))]
+        about_feed = _FEED.search(words)
+        if (
+            command.verb == "authenticate"
+            or _CREDENTIALS.search(words)
+            or not (self._api_key or about_feed or command.verb == "unsubscribe")
+        ):
+            return [(None, Rejected("authentication", words or "the venue wants an API key, or another one"))]
+        if command.verb == "unsubscribe":
+            return [(None, Note("unsubscribe_refused"))]
+        if len(command.feeds) > 1:
+            # Which of them was refused is not said: ask for fewer at once until it shows.
+            self._batch = len(command.feeds) // 2
+            self._queue.put_back("subscribe", command.feeds)
+            return [(None, Note("command_split"))]
+        self._batch = _FEEDS_A_COMMAND_MAX
+        refusal = Refused("error", words or "no reason given")
+        return [(self._by_feed.pop(feed), refusal) for feed in command.feeds if feed in self._by_feed]
+
+    def _watch_answer(self, ts_recv: int) -> None:
+        """Wait no longer for an answer that does not come."""
+        command = self._pending[0]
+        if command.since_ns is None:
+            command.since_ns = ts_recv
+        elif ts_recv - command.since_ns > _ANSWER_TIMEOUT_NS:
+            self._pending.popleft()
+            self._send_next()
 
     # Data
 
-    def _book(self, subscription: Subscription, envelope: _Frame, _ts_recv: int) -> list[Delivery]:
-        book = _decode_book(envelope.payload)
-        stamp = book.lastpublished or book.lastupdated or envelope.timestamp
-        bids, asks = _levels(book.bids), _levels(book.asks)
-        if self._options.book_levels == "price":
-            bids, asks = add_up(bids), add_up(asks)
-        return [(subscription, Snapshot(envelope.sequence, bids, asks, None if stamp is None else from_number(stamp)))]
+    def _book(self, subscription: Subscription, data: _Data, _ts_recv: int) -> Delivery:
+        book = data.payload
+        stamp = book.lastpublished or book.last_published or book.last_published_camel or book.lastupdated
+        stamp = stamp or data.timestamp
+        bids, asks = rows(book.bids), rows(book.asks)
+        return (subscription, Snapshot(data.sequence, bids, asks, None if stamp is None else from_number(stamp)))
 
-    def _trade(self, subscription: Subscription, envelope: _Frame, ts_recv: int) -> list[Delivery]:
-        trade = _decode_trade(envelope.payload)
-        price, size = _text(trade.price), _text(trade.quantity)
+    def _trade(self, subscription: Subscription, data: _Data, ts_recv: int) -> Delivery:
+        trade = data.payload
+        price, size = number_text(trade.price), number_text(trade.quantity)
+        trade_id = None if trade.id is None else str(trade.id)
+        if trade_id is not None:
+            # Ids are unique per exchange at most.
+            seen = self._trades.setdefault(subscription, {})
+            if (trade.exchange, trade_id) in seen:
+                return (None, Note("repeated_trade"))
+            seen[(trade.exchange, trade_id)] = None
+            if len(seen) > _TRADES_REMEMBERED:
+                del seen[next(iter(seen))]
+        suspect = not trade.is_decimal and size.isdigit()
+        if suspect and self._options.integer_base_units:
+            size, suspect = _from_base_units(size), False
         event = Trade(
             "sfox",
             subscription.symbol,
@@ -308,17 +433,23 @@ class SfoxSession(Session):
             "",
             0,
             ts_recv,
-            self._time(trade.timestamp, envelope),
-            None if trade.id is None else str(trade.id),
-            "buy" if trade.side == "buy" else "sell" if trade.side == "sell" else None,
+            _time(data),
+            trade_id,
+            _SIDES.get((trade.side or "").lower()),
             price,
             size,
             trade.exchange,
+            suspect_units=suspect,
         )
-        return [(subscription, event)]
+        return (subscription, event)
 
-    def _ticker(self, subscription: Subscription, envelope: _Frame, ts_recv: int) -> list[Delivery]:
-        ticker = _decode_ticker(envelope.payload)
+    def _ticker(self, subscription: Subscription, data: _Data, ts_recv: int) -> Delivery:
+        ticker = data.payload
+        ts_venue = _time(data)
+        if ts_venue is not None:
+            if ts_venue < self._ticker_ns.get(subscription, ts_venue):
+                return (None, Note("older_ticker"))
+            self._ticker_ns[subscription] = ts_venue
         event = Ticker(
             "sfox",
             subscription.symbol,
@@ -326,57 +457,45 @@ class SfoxSession(Session):
             "",
             0,
             ts_recv,
-            self._time(ticker.timestamp, envelope),
-            _optional(ticker.last),
-            _optional(ticker.open),
-            _optional(ticker.high),
-            _optional(ticker.low),
-            _optional(ticker.volume),
-            vwap=_optional(ticker.vwap),
+            ts_venue,
+            optional_number_text(ticker.last),
+            optional_number_text(ticker.open),
+            optional_number_text(ticker.high),
+            optional_number_text(ticker.low),
+            optional_number_text(ticker.volume),
+            vwap=optional_number_text(ticker.vwap),
             source=ticker.exchange,
-            last_size=_optional(ticker.amount),
+            last_size=optional_number_text(ticker.amount),
         )
-        return [(subscription, event)]
+        return (subscription, event)
 
-    @staticmethod
-    def _time(text: str | None, envelope: _Frame) -> int | None:
-        if text is not None:
-            return from_iso(text)
-        return None if envelope.timestamp is None else from_number(envelope.timestamp)
+
+_SIDES: Final[dict[str, Literal["buy", "sell"]]] = {"buy": "buy", "sell": "sell"}
 
 
 def _feed(subscription: Subscription) -> str:
     return f"{_FEEDS[subscription.channel]}.{subscription.wire_symbol}"
 
 
-def _text(value: object) -> str:
-    """
-    Return a number's own digits, whether it came as JSON number or as text.
-
-    Raises:
-        FrameError: it is no number.
-
-    """
-    text = value if isinstance(value, str) else str(value) if type(value) is int else ""
-    decimals_of(text)
-    return text
+def _time(data: _Data) -> int | None:
+    if data.payload.timestamp is not None:
+        return from_iso(data.payload.timestamp)
+    return None if data.timestamp is None else from_number(data.timestamp)
 
 
-def _optional(value: object) -> str | None:
-    return None if value is None else _text(value)
+def _words(payload: msgspec.Raw) -> str:
+    """Return what an error says, without the echo of what was asked."""
+    said = msgspec.json.decode(payload)
+    if isinstance(said, dict):
+        said = {key: value for key, value in said.items() if key not in {"action", "feeds"}}
+    return _encode(said).decode().lower() if said else ""
 
 
-def _levels(rows: list[list[Any]]) -> list[Level]:
-    levels: list[Level] = []
-    for row in rows:
-        if len(row) < 2:  # noqa: PLR2004 (price and size)
-            msg = f"not a level: {row!r}"
-            raise FrameError(msg)
-        size = _text(row[1])
-        check_size(size)
-        source = row[2] if len(row) > 2 else ""  # noqa: PLR2004
-        levels.append((_text(row[0]), size, source if isinstance(source, str) else ""))
-    return levels
+def _from_base_units(size: str) -> str:
+    digits = size.rjust(_BASE_UNIT_DECIMALS + 1, "0")
+    fraction = digits[-_BASE_UNIT_DECIMALS:].rstrip("0")
+    whole = digits[:-_BASE_UNIT_DECIMALS]
+    return f"{whole}.{fraction}" if fraction else whole
 
 
 class Sfox(Venue):
@@ -386,7 +505,7 @@ class Sfox(Venue):
     title: ClassVar[str] = "SFOX"
     ws_url: ClassVar[str] = "wss://ws.sfox.com/ws"
     rest_url: ClassVar[str] = "https://api.sfox.com/v1"
-    channels: ClassVar[frozenset[str]] = frozenset({"book", "book_net", "trade", "ticker"})
+    channels: ClassVar[frozenset[str]] = frozenset(_FEEDS)
     Options: ClassVar[type[FeedOptions]] = SfoxOptions
     # "At most 40 requests per minute per IP": 10 at once and 30 more in the minute.
     command_limit: ClassVar[Limit] = Limit(capacity=10, per_second=0.5)
@@ -400,9 +519,10 @@ class Sfox(Venue):
         """Books have no deltas on the wire."""
         return monotonic
 
-    def tracker(self, options: FeedOptions, series: BookSeries, *, synthetic: bool) -> BookTracker:  # noqa: ARG002
+    def tracker(self, options: FeedOptions, series: BookSeries, *, synthetic: bool) -> BookTracker:
         """Every frame is a whole book."""
-        return FullTracker(series, self.tracker_options, synthetic=synthetic)
+        by_source = isinstance(options, SfoxOptions) and options.book_levels == "source"
+        return FullTracker(series, self.tracker_options, by_source=by_source, synthetic=synthetic)
 
     def session(self, options: FeedOptions, credentials: Credentials | None) -> Session:
         """Open a conversation."""
@@ -412,7 +532,7 @@ class Sfox(Venue):
         """Read `/v1/markets/currency-pairs`, whose older form has no base and quote."""
         try:
             pairs = _decode_pairs(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise FrameError(str(error), reason="bad_symbol_table") from error
         table: list[Instrument] = []
         for key, pair in pairs.items():
@@ -445,8 +565,8 @@ class Sfox(Venue):
     def topics(self, frame: bytes) -> Sequence[tuple[str, str]]:
         """`orderbook.sfox.ethbtc`: the recipient names both."""
         try:
-            recipient = _decode_frame(frame).recipient or ""
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            recipient = _decode_answer(frame).recipient or ""
+        except UNREADABLE:
             return ()
         return tuple(
             (recipient.removeprefix(f"{feed}."), channel)
