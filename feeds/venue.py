@@ -87,6 +87,8 @@ class Venue(abc.ABC):
     periods: ClassVar[tuple[str, ...]] = ()
     Options: ClassVar[type[FeedOptions]] = FeedOptions
     command_limit: ClassVar[Limit]
+    login_command_limit: ClassVar[Limit | None] = None
+    """What `command_limit` becomes once the venue has accepted a login (OX.FUN)."""
     connect_limit: ClassVar[Limit]
     rest_limit: ClassVar[Limit]
     authenticated_limit: ClassVar[Limit | None] = None
@@ -100,6 +102,8 @@ class Venue(abc.ABC):
     tracker_options: ClassVar[TrackerOptions] = TrackerOptions()
     symbols_fetch: ClassVar[Fetch]
     """The REST request that answers with the symbol table."""
+    more_symbols_fetch: ClassVar[Fetch | None] = None
+    """A second request, read by `parse_symbols` too, for what the first answer leaves out (OX.FUN)."""
     other_reading: ClassVar[OtherReading | None] = None
     """The second reading of its sequences, where there is one."""
     trades_kept: ClassVar[Literal["nowhere", "by_id", "by_time"]] = "nowhere"
