@@ -32,6 +32,8 @@ _WORDS: Final = {
     "time": "a time",
 }
 _EXPECTED: Final = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
+_BOUND: Final = re.compile(r"Expected `[^`]+` (>=|>|<=|<) (\S+)")
+_BOUNDS: Final = {">=": "at least", ">": "more than", "<=": "at most", "<": "less than"}
 _WHERE: Final = re.compile(r" - at `\$([^`]*)`$")
 
 
@@ -146,10 +148,15 @@ def _translate(error: msgspec.ValidationError, shape: Any, path: str) -> str:  #
     if expected is not None:
         wanted = [_WORDS.get(word, word) for word in expected[1].split(" | ") if word != "null"]
         return at(path, f"expected {' or '.join(wanted)}, got {_WORDS.get(expected[2], expected[2])}")
+    bound = _BOUND.fullmatch(text)
+    if bound is not None:
+        return at(path, f"must be {_BOUNDS[bound[1]]} {bound[2]}")
     wrong = re.fullmatch(r"Invalid enum value '?(.*?)'?", text)
     if wrong is not None:
         choices = [str(choice) for member in _members(shape) for choice in get_args(member)]
         return at(path, f'unknown value "{wrong[1]}"{nearest(wrong[1], choices)}')
+    if path and re.match(r"[a-z_]+: ", text):  # a struct's own check, which names its key
+        return f"{path}.{text}"
     return at(path, text[:1].lower() + text[1:])
 
 
