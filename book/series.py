@@ -9,9 +9,18 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import msgspec
+
 from book.events import Event
 
 EventT = TypeVar("EventT", bound=Event)
+
+
+class Position(msgspec.Struct, frozen=True):
+    """A place in a stream: the last number given within an epoch."""
+
+    epoch: str
+    seq: int
 
 
 class Series:
@@ -26,6 +35,11 @@ class Series:
         self.stream = f"{venue}:{symbol}:{channel}"
         self.epoch = epoch
         self.seq = seq
+
+    @property
+    def position(self) -> Position:
+        """Where the stream stands."""
+        return Position(self.epoch, self.seq)
 
     def next(self) -> int:
         """Take the next number."""

@@ -12,8 +12,9 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final, TextIO
 
 from structlog.typing import FilteringBoundLogger
@@ -64,8 +65,8 @@ async def demo(
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError, RuntimeError):
             loop.add_signal_handler(number, stop.set)
-    async with SimulatorServer(seed=seed, rate=rate) as simulator:
-        service = await _start(simulator, log, rebroadcast)
+    async with SimulatorServer(seed=seed, rate=rate) as simulator, _scratch() as state_directory:
+        service = await _start(simulator, log, rebroadcast, state_directory)
         health = HealthWatch(service)
         metrics = Metrics(service, health)
         ops_server = await _open_ops(service, metrics, health, ops)
@@ -88,7 +89,16 @@ async def demo(
     return 0
 
 
-async def _start(simulator: SimulatorServer, log: FilteringBoundLogger, rebroadcast: str) -> Service:
+@contextlib.asynccontextmanager
+async def _scratch() -> AsyncIterator[str]:
+    """A state directory that goes with the demo."""
+    with tempfile.TemporaryDirectory(prefix="skulk-demo-") as folder:
+        yield folder
+
+
+async def _start(
+    simulator: SimulatorServer, log: FilteringBoundLogger, rebroadcast: str, state_directory: str
+) -> Service:
     """Start a daemon on the simulator; a port in use is replaced by a free one."""
     feeds = [
         FeedPlan(
@@ -104,7 +114,7 @@ async def _start(simulator: SimulatorServer, log: FilteringBoundLogger, rebroadc
     host = rebroadcast.rpartition(":")[0]
     for listen in (rebroadcast, f"{host}:0"):
         sinks: list[SinkConfig] = [WebsocketConfig(listen=listen)]
-        service = Service(Plan(feeds, sinks, stop_timeout_seconds=2.0), log)
+        service = Service(Plan(feeds, sinks, state_directory, stop_timeout_seconds=2.0), log)
         try:
             await service.start()
         except SinkError:

@@ -19,7 +19,9 @@ from structlog.typing import FilteringBoundLogger
 
 from book.errors import SinkError
 from book.events import SCHEMA_VERSION
+from book.series import Position
 from book.tracker import BookTracker
+from daemon import positions
 from daemon.hub import Hub
 from daemon.transitions import TransitionLog
 from feeds.budget import Budget
@@ -87,6 +89,7 @@ class Service:
         self.stopping = False
         self._wall_clock_ns = wall_clock_ns
         self._recorder = recorder
+        self._positions: dict[str, Position] = {}
         self._stop = asyncio.Event()
         self._stop_reason = "finished"
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -119,6 +122,10 @@ class Service:
 
         """
         try:
+            self._positions = positions.take(self.plan.state_directory)
+        except OSError as error:
+            self.log.warning("daemon.failed", error=f"positions not read: {error}")
+        try:
             for config in self.plan.sinks:
                 await self.add_sink(config)
         except SinkError:
@@ -142,6 +149,7 @@ class Service:
         self.hub.flush()
         await self._close_sinks()
         await self.http.close()
+        self._save_positions()
         return self._stop_reason
 
     # Parts that come and go
@@ -149,7 +157,14 @@ class Service:
     def add_feed(self, plan: FeedPlan) -> Connection:
         """Build one feed and start its connection."""
         log = self.log.bind(venue=plan.venue.name, feed=plan.name)
-        feed = Feed(plan.venue, plan.options, plan.credentials, epoch=self.epoch, synthetic=plan.synthetic)
+        feed = Feed(
+            plan.venue,
+            plan.options,
+            plan.credentials,
+            epoch=self.epoch,
+            positions=self._positions,
+            synthetic=plan.synthetic,
+        )
         budget = self.budgets.setdefault(plan.venue.name, Budget(plan.venue))
         connection = Connection(
             feed,
@@ -171,7 +186,7 @@ class Service:
         """Stop one feed; its books are marked first."""
         await self._end({name: self._tasks.pop(name)})
         self.hub.flush()
-        del self.connections[name]
+        self._note_positions(self.connections.pop(name))
 
     async def add_sink(self, config: SinkConfig) -> Sink:
         """
@@ -211,6 +226,17 @@ class Service:
             sink.reopen()
 
     # Inner steps
+
+    def _note_positions(self, connection: Connection) -> None:
+        self._positions |= {series.stream: series.position for series in connection.feed.series.values()}
+
+    def _save_positions(self) -> None:
+        for connection in self.connections.values():
+            self._note_positions(connection)
+        try:
+            positions.save(self.plan.state_directory, self._positions)
+        except OSError as error:
+            self.log.warning("daemon.failed", error=f"positions not saved: {error}")
 
     async def _supervise(self, connection: Connection, log: FilteringBoundLogger) -> None:
         """Run a connection; a bug that ends it costs that feed a second, not the daemon."""

@@ -14,7 +14,7 @@ from typing import Final
 from book.delta import Delta, Snapshot
 from book.errors import FrameError
 from book.events import BOOK_CHANNELS, FEED_SYMBOL, Event, Gap, Status, StatusState
-from book.series import Series
+from book.series import Position, Series
 from book.tracker import BookSeries, BookTracker
 from feeds.recovery import Recovery
 from feeds.session import (
@@ -55,6 +55,7 @@ class Feed:
         credentials: Credentials | None = None,
         *,
         epoch: str,
+        positions: Mapping[str, Position] | None = None,
         synthetic: bool = False,
     ) -> None:
         self.venue = venue
@@ -78,6 +79,7 @@ class Feed:
         self._credentials = credentials
         self._session: Session | None = None
         self._series: dict[str, Series] = {}
+        self._positions = dict(positions or {})
 
     @property
     def heartbeat(self) -> Heartbeat:
@@ -315,7 +317,10 @@ class Feed:
         key = f"{symbol}:{channel}"
         series = self._series.get(key)
         if series is None:
-            series = self._series[key] = Series(self.venue.name, symbol, channel, self.epoch)
+            series = Series(self.venue.name, symbol, channel, self.epoch)
+            if (held := self._positions.get(series.stream)) is not None:
+                series.epoch, series.seq = held.epoch, held.seq
+            self._series[key] = series
         return series
 
     def _status(
@@ -371,5 +376,5 @@ class Feed:
                 self.synthetic,
             )
         )
-        gap.gap_id = f"{series.venue}-{series.symbol}-trade-{self.epoch}-{gap.seq}"
+        gap.gap_id = f"{series.venue}-{series.symbol}-trade-{series.epoch}-{gap.seq}"
         return gap

@@ -86,7 +86,7 @@ class Comparison:
         self.compared[stream] += 1
 
 
-async def run_comparison(seconds: float, seed: int = 1, rate: float = 1.0) -> Comparison:
+async def run_comparison(seconds: float, folder: str, seed: int = 1, rate: float = 1.0) -> Comparison:
     """Run the demo's parts for some seconds with one subscriber to everything."""
     async with SimulatorServer(seed=seed, rate=rate) as simulator:
         feeds = [
@@ -99,7 +99,7 @@ async def run_comparison(seconds: float, seed: int = 1, rate: float = 1.0) -> Co
             )
             for name, urls in simulator.urls.items()
         ]
-        service = Service(Plan(feeds, [WebsocketConfig(listen="127.0.0.1:0")]), structlog.get_logger())
+        service = Service(Plan(feeds, [WebsocketConfig(listen="127.0.0.1:0")], folder), structlog.get_logger())
         await service.start()
         running = asyncio.create_task(service.run())
         url = service.sinks[0].describe()["url"]
