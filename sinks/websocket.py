@@ -34,6 +34,7 @@ from sinks.rebroadcast.client import Client
 from sinks.rebroadcast.connection import RebroadcastConnection
 from sinks.rebroadcast.fanout import Fanout, Limits
 from sinks.rebroadcast.protocol import (
+    CLOSE_ABNORMAL,
     CLOSE_BAD_REQUESTS,
     CLOSE_BAD_TOKEN,
     CLOSE_CLIENT_LIMIT,
@@ -359,7 +360,7 @@ class WebsocketSink(Sink):
                 del self._addresses[address]
             self.warnings += client.warnings
             await connection.wait_closed()
-            code = connection.protocol.close_code or 1006
+            code = int(connection.protocol.close_code or CLOSE_ABNORMAL)
             self.closes[code] += 1
             log.info("client.closed", code=code, reason=connection.protocol.close_reason, sent_bytes=client.sent_bytes)
 
