@@ -23,6 +23,7 @@ _CLOSE_WAIT_SECONDS: Final = 1.0
 _DRIP_INTERVAL_SECONDS: Final = 0.05
 _OPCODE_MASK: Final = 0x0F
 _PONG_OPCODE: Final = 0x0A
+_RSV1: Final = 0x40
 _LINGER_NONE: Final = struct.pack("ii", 1, 0)
 _UNSENDABLE_CODES: Final = frozenset({1005, 1006, 1015})
 # The library says "connection open" for every client; a simulator has nothing to say to its users' logs.
@@ -319,8 +320,10 @@ def _head(status: int, headers: Mapping[str, str]) -> bytes:
 
 def _bomb(inflated_bytes: int) -> bytes:
     """One text frame, compressed (RSV1), that inflates to so many spaces (RFC 7692)."""
-    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    compressor = zlib.compressobj(1, zlib.DEFLATED, -15)
     block = b" " * 65_536
     payload = b"".join(compressor.compress(block) for _ in range(max(1, inflated_bytes // len(block))))
     payload += compressor.flush(zlib.Z_SYNC_FLUSH)
-    return Frame(TEXT, payload.removesuffix(b"\x00\x00\xff\xff"), rsv1=True).serialize(mask=False)
+    frame = bytearray(Frame(TEXT, payload.removesuffix(b"\x00\x00\xff\xff")).serialize(mask=False))
+    frame[0] |= _RSV1
+    return bytes(frame)
