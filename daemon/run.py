@@ -7,16 +7,18 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from book.errors import ConfigError, SinkError
+from daemon.capture import Capture
 from daemon.config import Config, FeedConfig
 from daemon.health import HealthWatch
 from daemon.logs import Logs
 from daemon.metrics import Metrics
 from daemon.ops import Answers, OpsServer
-from daemon.service import FeedPlan, Plan, Service
+from daemon.reload import Changes, Reloader, differences
+from daemon.service import FeedPlan, Plan, Service, make_epoch
 from daemon.systemd import Notifier
 from feeds.connection import Wanted
 from feeds.venue import Endpoints
@@ -64,12 +66,18 @@ class Daemon:
         notifier: Notifier,
         reread: Callable[[], Config],
     ) -> None:
-        self.service = Service(plan_of(config), logs.log)
+        epoch = make_epoch(time.time_ns())
+        self.capture = None if config.capture is None else Capture(config.capture, epoch, logs.log)
+        self.service = Service(
+            plan_of(config), logs.log, epoch=epoch, recorder=None if self.capture is None else self.capture.recorder
+        )
         self.health = HealthWatch(self.service)
         self.metrics = Metrics(self.service, self.health, logs)
         self.ops: OpsServer | None = None
         self._config = config
+        self._logs = logs
         self._log = logs.log
+        self._reloader = Reloader(self.service, logs.log, feed_plan)
         self._notifier = notifier
         self._reread = reread
         self.metrics.pulse.stalled = lambda seconds: self._log.warning(
@@ -79,6 +87,7 @@ class Daemon:
             "clock.jumped", duration_seconds=round(seconds, 3)
         )
         self._reloading: asyncio.Task[None] | None = None
+        self._reload_again = False
         self._asked = False
 
     async def run(self) -> int:
@@ -98,12 +107,11 @@ class Daemon:
             self.service.stop("ops address")
             await self.service.run()
             raise
-        watches = (
-            asyncio.create_task(self._watch(), name="watch"),
-            asyncio.create_task(self.metrics.pulse.run(), name="pulse"),
-        )
+        watches = [self._spawn(self._watch(), "watch"), self._spawn(self.metrics.pulse.run(), "pulse")]
         try:
             reason = await self.service.run()
+            if self.capture is not None:
+                await self.capture.close(self.service.plan.stop_timeout_seconds)
         finally:
             for watch in watches:
                 watch.cancel()
@@ -114,27 +122,53 @@ class Daemon:
         return EXIT_FAILED if reason == "no sink left" else EXIT_DONE
 
     async def _open_ops(self) -> None:
-        if self._config.ops is None:
-            return
+        self.ops = await self._opened_ops(self._config)
+
+    async def _opened_ops(self, config: Config) -> OpsServer | None:
+        """Return a listening ops server, if there is to be one."""
+        if config.ops is None:
+            return None
         answers = Answers(self.health.livez, self.health.readyz, self.health.status, self.metrics.render)
-        self.ops = OpsServer(self._config.ops.listen, answers)
-        await self.ops.start()
-        self._log.info("ops.listening", address=str(self.ops.address))
+        ops = OpsServer(config.ops.listen, answers)
+        await ops.start()
+        self._log.info("ops.listening", address=str(ops.address))
+        return ops
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start a task that is never awaited; if it fails, the log says so."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error(
+                "daemon.failed", stage=task.get_name(), error=f"{type(error).__name__}: {error}", exc_info=error
+            )
 
     async def _watch(self) -> None:
-        """Keep the service manager informed: ready, status, alive."""
+        """Keep the service manager informed: ready, status, alive; and the log, when readiness comes or goes."""
         started = time.monotonic()
         told = False
+        ready = False
         while True:
             self.health.look()
+            readyz = self.health.readyz()
             late = time.monotonic() - started > self.service.plan.ready_timeout_seconds
-            if not told and (self.health.was_ready or late):
-                told = True
-                self._log.info("daemon.ready", waiting=list(self.health.readyz().reasons))
+            if not told and (readyz.ok or late):
+                told, ready = True, readyz.ok
+                self._log.info("daemon.ready", waiting=list(readyz.reasons))
                 self._notifier.ready(self.health.summary)
             elif told:
+                if readyz.ok is not ready and not self.service.stopping:
+                    ready = readyz.ok
+                    if ready:
+                        self._log.info("daemon.ready", waiting=[])
+                    else:
+                        self._log.warning("daemon.unready", waiting=list(readyz.reasons))
                 self._notifier.status(self.health.summary)
             self._notifier.alive()
+            self._logs.flush()
             await asyncio.sleep(_WATCH_SECONDS)
 
     # Signals
@@ -158,20 +192,66 @@ class Daemon:
             os._exit(EXIT_FAILED)
         self._asked = True
         self._notifier.stopping(f"stopping on {name}")
-        self.service.stop(name)
+        if self._reloading is None or self._reloading.done():
+            self.service.stop(name)
+        else:  # what comes and goes must have come and gone before all of it ends
+            self._reload_again = False
+            self._reloading.add_done_callback(lambda _: self.service.stop(name))
 
     def _reload(self) -> None:
-        if self._reloading is None or self._reloading.done():
-            self._reloading = asyncio.create_task(self._apply_new_configuration())
+        """Begin a reload; one that comes while another goes on follows it."""
+        if self._reloading is not None and not self._reloading.done():
+            self._reload_again = not self._asked
+        elif not self._asked:
+            self._reloading = self._spawn(self._reload_all(), "reload")
+
+    async def _reload_all(self) -> None:
+        self._reload_again = True
+        while self._reload_again:
+            self._reload_again = False
+            self._notifier.reloading()
+            try:
+                await self._apply_new_configuration()
+            finally:
+                self._notifier.ready(self.health.summary)
 
     async def _apply_new_configuration(self) -> None:
-        """Validate, then change only what differs; a bad file leaves everything as it is."""
-        self._notifier.reloading()
+        """Validate, then change only what differs; what is wrong leaves everything as it is, and says why."""
+        old = self._config
         try:
-            config = self._reread()
-        except ConfigError as error:
+            new = self._reread()
+            changes = differences(old, new)
+            ops = await self._opened_ops(new) if changes.ops_changed else None
+            try:
+                await self._reloader.apply(old, new, changes)
+            except SinkError:
+                if ops is not None:
+                    await ops.close()
+                raise
+        except (ConfigError, SinkError) as error:
+            self.metrics.reloads["rejected"] += 1
             self._log.error("config.rejected", error=str(error))
-        else:
-            self._log.info("config.reloaded", hash=config.hash)
-            self._config = config
-        self._notifier.ready(self.health.summary)
+            return
+        if changes.ops_changed:
+            if self.ops is not None:
+                await self.ops.close()
+            self.ops = ops
+        self._logs.level = new.daemon.log_level
+        self._logs.hide([*old.secrets(), *new.secrets()])
+        self.service.plan = plan_of(new)
+        self._config = new
+        self.metrics.reloads["applied"] += 1
+        self.metrics.applied_ns = time.time_ns()
+        self._log.info("config.reloaded", hash=new.hash, **{key: value for key, value in _told(changes) if value})
+
+
+def _told(changes: Changes) -> list[tuple[str, list[str]]]:
+    return [
+        ("feeds_added", [name for name in changes.feeds_added if name not in changes.feeds_removed]),
+        ("feeds_removed", [name for name in changes.feeds_removed if name not in changes.feeds_added]),
+        ("feeds_rebuilt", [name for name in changes.feeds_added if name in changes.feeds_removed]),
+        ("feeds_changed", changes.feeds_changed),
+        ("sinks_added", changes.sinks_added),
+        ("sinks_removed", changes.sinks_removed),
+        ("restart_needed", changes.restart_needed),
+    ]

@@ -74,7 +74,7 @@ class Service:
         *,
         epoch: str | None = None,
         wall_clock_ns: Callable[[], int] = time.time_ns,
-        recorder: Callable[[FeedPlan], Recorder | None] | None = None,
+        recorder: Callable[[FeedPlan, Feed], Recorder | None] | None = None,
     ) -> None:
         self.plan = plan
         self.started_ns = wall_clock_ns()
@@ -174,7 +174,7 @@ class Service:
             http=self.http,
             publish=self.hub.publish,
             log=log,
-            recorder=None if self._recorder is None else self._recorder(plan),
+            recorder=None if self._recorder is None else self._recorder(plan, feed),
             rest_headers=plan.venue.rest_headers(plan.credentials),
             synthetic=plan.synthetic,
         )
@@ -219,6 +219,7 @@ class Service:
         self.hub.sinks.remove(sink)
         self.sinks.remove(sink)
         await self._close_sink(sink)
+        self.failed_sinks.pop(name, None)
 
     def reopen(self) -> None:
         """Have every sink open its files anew (USR1)."""
