@@ -341,7 +341,7 @@ class SunflowerSession(Session):
             notification = _decode_notification(frame)
         except msgspec.ValidationError as problem:
             return self._response(frame, problem)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise FrameError(str(error), reason="bad_json") from error
         return self._meanings[type(notification)](notification.params, ts_recv)
 
@@ -413,7 +413,7 @@ class SunflowerSession(Session):
         """Everything that is no known notification: answers to requests, or nonsense."""
         try:
             response = _decode_response(frame)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise FrameError(str(error)) from error
         if response.method is not None:
             known = response.method in _METHODS
