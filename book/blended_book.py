@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, overload
 
 from book.delta import Level, Levels
 from book.errors import FrameError
-from book.number import add, canonical, check_size, is_plain_size, is_zero, same
+from book.number import add, canonical, check_size, is_zero, same
 from book.order_book import LEVELS_MAX
 
 _SOURCE: Final = 2
@@ -65,6 +65,13 @@ class _Again(NamedTuple):
     copy: int
 
 
+class _Row(NamedTuple):
+    """A checked level, and the one spelling of its price."""
+
+    price: str
+    level: Level
+
+
 _Group = dict[Hashable, Level]
 """The rows of one price, by what names them."""
 
@@ -73,7 +80,7 @@ class Changes(NamedTuple):
     """What a new frame changes in one side, worked out and not yet done."""
 
     names: set[Hashable]
-    added: _Group
+    added: dict[Hashable, _Row]
     gone: set[Hashable]
     groups: dict[str, _Group]
     """The rows of every price that is touched, as they will be."""
@@ -91,11 +98,11 @@ class BlendedSide:
     spelled. Nothing is changed before everything was read.
     """
 
-    def __init__(self, sign: int, *, by_source: bool) -> None:
+    def __init__(self, sign: int, *, by_source: bool = False) -> None:
         self.sign = sign
         self.by_source = by_source
         self._names: set[Hashable] = set()
-        self._rows: _Group = {}
+        self._rows: dict[Hashable, _Row] = {}
         self._groups: dict[str, _Group] = {}
 
     def __len__(self) -> int:
@@ -124,20 +131,21 @@ class BlendedSide:
         added = {name: _read(levels, name) for name in names - self._names}
         groups: dict[str, _Group] = {}
         for name in gone:
-            self._touch(groups, self._rows[name]).pop(name)
-        for name, level in added.items():
-            self._touch(groups, level)[name] = level
+            self._touch(groups, self._rows[name].price).pop(name)
+        for name, row in added.items():
+            self._touch(groups, row.price)[name] = row.level
         prices: list[Level] = []
         told: list[Level] = []
         for price in sorted(groups, key=Decimal, reverse=self.sign > 0):
-            before, after = self._groups.get(price, {}), groups[price]
-            total = _differences(_levels(before), _levels(after))
+            before, after = self._groups.get(price, _NOTHING), groups[price]
+            old, new = _total(before), _total(after)
+            if new is None:
+                if old is not None:
+                    prices.append((old[0], "0"))
+            elif old is None or not same(old[1], new[1]):
+                prices.append(new)
             if self.by_source:
-                changed = _differences(_levels(before, by_source=True), _levels(after, by_source=True))
-                # A price whose sources changed is named even where its sum is what it was.
-                total = total or (list(_levels(after).values()) if changed else [])
-                told += changed
-            prices += total
+                told += _differences(_by_source(before), _by_source(after))
         return Changes(names, added, gone, groups, prices, told if self.by_source else prices)
 
     def commit(self, changes: Changes) -> None:
@@ -152,19 +160,20 @@ class BlendedSide:
             else:
                 self._groups.pop(price, None)
 
-    def top(self) -> list[Level]:
-        """Return what is published of this side, best price first, sources in alphabetical order."""
+    def by_price_and_source(self) -> list[Level]:
+        """Return one level a price and source, best price first, sources in alphabetical order."""
         prices = sorted(self._groups, key=Decimal, reverse=self.sign > 0)
-        by_source = self.by_source
-        return [level for price in prices for level in _levels(self._groups[price], by_source=by_source).values()]
+        return [level for price in prices for level in _by_source(self._groups[price]).values()]
 
-    def _touch(self, groups: dict[str, _Group], level: Level) -> _Group:
-        """Return the group of a level's price as it will be."""
-        price = canonical(level[0])
+    def _touch(self, groups: dict[str, _Group], price: str) -> _Group:
+        """Return the group of a price as it will be."""
         group = groups.get(price)
         if group is None:
-            group = groups[price] = dict(self._groups.get(price, {}))
+            group = groups[price] = dict(self._groups.get(price, _NOTHING))
         return group
+
+
+_NOTHING: Final[_Group] = {}
 
 
 def _names(levels: Levels) -> set[Hashable]:
@@ -177,30 +186,40 @@ def _names(levels: Levels) -> set[Hashable]:
     return names.union(_Again(row, copy) for row, count in counts.items() for copy in range(1, count))
 
 
-def _read(levels: Levels, name: Hashable) -> Level:
-    """Return the level that a row means, checked."""
+def _read(levels: Levels, name: Hashable) -> _Row:
+    """Return what a row says, checked."""
     row = name.row if isinstance(name, _Again) else name
     level: Level = levels.read(row) if isinstance(levels, Rows) else row  # type: ignore[arg-type,assignment]
-    if not is_plain_size(level[1]):
-        check_size(level[1])
-    return level
+    check_size(level[1])
+    return _Row(canonical(level[0]), level)
 
 
-def _levels(group: _Group, *, by_source: bool = False) -> dict[str, Level]:
-    """Return the group's levels, by source or added up under no source's name."""
+def _total(group: _Group) -> Level | None:
+    """Return the level of a price, its rows added up; None where nothing is left."""
+    total: Level | None = None
+    # In the order of their texts, so that the spelling does not depend on that of the frame.
+    for row in group.values() if len(group) == 1 else sorted(group.values()):
+        if not is_zero(row[1]):
+            total = (row[0], row[1]) if total is None else (total[0], _sum(total[1], row[1]))
+    return total
+
+
+def _by_source(group: _Group) -> dict[str, Level]:
+    """Return the levels of a price by source."""
     levels: dict[str, Level] = {}
     for row in sorted(group.values()):
-        if is_zero(row[1]):
-            continue
-        source = row[_SOURCE] if by_source and len(row) > _SOURCE else ""
-        held = levels.get(source)
-        size = row[1]
-        if held is not None:
-            size = add(held[1], size)
-            check_size(size)
-        price = row[0] if held is None else held[0]
-        levels[source] = (price, size, source) if by_source else (price, size)
-    return levels
+        if not is_zero(row[1]):
+            source = row[_SOURCE] if len(row) > _SOURCE else ""
+            held = levels.get(source)
+            size = row[1] if held is None else _sum(held[1], row[1])
+            levels[source] = (row[0] if held is None else held[0], size, source)
+    return dict(sorted(levels.items()))
+
+
+def _sum(first: str, second: str) -> str:
+    size = add(first, second)
+    check_size(size)
+    return size
 
 
 def _differences(before: dict[str, Level], after: dict[str, Level]) -> list[Level]:
@@ -210,7 +229,7 @@ def _differences(before: dict[str, Level], after: dict[str, Level]) -> list[Leve
         old, new = before.get(source), after.get(source)
         if new is None:
             if old is not None:
-                changes.append((old[0], "0", *old[_SOURCE:]))
+                changes.append((old[0], "0", source))
         elif old is None or not same(old[1], new[1]):
             changes.append(new)
     return changes

@@ -63,11 +63,6 @@ def monotonic(last: int, delta: Delta) -> Verdict:
     return Verdict.AGAIN if delta.sequence == last else Verdict.STALE
 
 
-def not_older(last: int, delta: Delta) -> Verdict:
-    """Accept anything that is not older: `monotonic` where the newest delta may come twice (OX.FUN)."""
-    return Verdict.APPLY if delta.sequence >= last else Verdict.STALE
-
-
 def chained(last: int, delta: Delta) -> Verdict:
     """Accept the delta that names the book's sequence as its predecessor (Poloniex `lastId`)."""
     if delta.previous == last:
@@ -79,6 +74,5 @@ RULES: Final[dict[str, Rule]] = {
     "contiguous": contiguous,
     "overlapping": overlapping,
     "monotonic": monotonic,
-    "not_older": not_older,
     "chained": chained,
 }

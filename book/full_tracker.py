@@ -10,9 +10,9 @@ from typing import Final
 
 from book.blended_book import BlendedSide
 from book.continuity import Verdict
-from book.delta import Delta, Level, Snapshot
+from book.delta import Delta, Snapshot
 from book.errors import FrameError
-from book.events import BookDelta, BookSnapshot, Event
+from book.events import BookSnapshot, Event
 from book.tracker import BookSeries, BookTracker, TrackerOptions
 
 OLDER_MAX: Final = 10
@@ -73,18 +73,21 @@ class FullTracker(BookTracker):
         self._asks.commit(asks)
         if self.waiting:
             super().snapshot(Snapshot(sequence, bids.prices, asks.prices, snapshot.ts_venue), ts_recv, out)
-        elif self.state == "live" and len(bids.told) + len(asks.told) > len(self._bids) + len(self._asks):
-            self.book.apply(bids.prices, asks.prices)
+            return
+        self.book.apply(bids.prices, asks.prices)
+        if self.stretch is not None:
+            self.stretch.add(Delta(sequence, bids.prices, asks.prices))
+        self.sequence = sequence
+        self.ts_venue = snapshot.ts_venue
+        self.ts_recv = ts_recv
+        changes = len(bids.told) + len(asks.told)
+        if self.state == "live" and changes > len(self._bids) + len(self._asks):
             self.counts["snapshots"] += 1
-            self.sequence = sequence
-            self.ts_venue = snapshot.ts_venue
-            self.ts_recv = ts_recv
             self._publish_snapshot(ts_recv, out, "snapshot")
-        else:
-            told = len(out)
-            self.delta(Delta(sequence, bids.prices, asks.prices, snapshot.ts_venue), ts_recv, out)
-            if self._by_source:
-                _retell(out[told:], bids.told, asks.told)
+            return
+        self.counts["deltas"] += 1
+        delta = Delta(sequence, bids.told, asks.told, snapshot.ts_venue)
+        self._publish_delta(delta, ts_recv, out, named=changes > 0)
 
     def _is_older(self, snapshot: Snapshot) -> bool:
         held, new = self.ts_venue, snapshot.ts_venue
@@ -95,7 +98,8 @@ class FullTracker(BookTracker):
     def _snapshot_event(self, seq: int, ts_recv: int) -> BookSnapshot:
         event = super()._snapshot_event(seq, ts_recv)
         if self._by_source:
-            event.bids, event.asks = self._bids.top(), self._asks.top()
+            event.bids = self._bids.by_price_and_source()
+            event.asks = self._asks.by_price_and_source()
         return event
 
     def _forget(self) -> None:
@@ -103,10 +107,3 @@ class FullTracker(BookTracker):
         self._bids.clear()
         self._asks.clear()
         self._older = 0
-
-
-def _retell(events: list[Event], bids: list[Level], asks: list[Level]) -> None:
-    """Name the same changes by source."""
-    for event in events:
-        if isinstance(event, BookDelta):
-            event.bids, event.asks = bids, asks

@@ -141,10 +141,12 @@ def canonical(text: str) -> str:
         NumberError: `text` is not a decimal number.
 
     """
-    decimals_of(text)
-    plain = format(Decimal(text), "f")
-    if "." in plain:
-        plain = plain.rstrip("0").rstrip(".")
+    whole, _, fraction = text.partition(".")
+    if not (is_plain_size(text) and (whole[0] != "0" or whole == "0")):
+        decimals_of(text)
+        whole, _, fraction = format(Decimal(text), "f").partition(".")
+    fraction = fraction.rstrip("0")
+    plain = f"{whole}.{fraction}" if fraction else whole
     return "0" if plain == "-0" else plain
 
 

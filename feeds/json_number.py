@@ -14,7 +14,7 @@ import msgspec
 from book.blended_book import Rows
 from book.delta import Level
 from book.errors import FrameError
-from book.number import check_size, decimals_of
+from book.number import decimals_of
 
 _ROW: Final = re.compile(
     r'"?(-?[0-9][0-9.eE+-]*)"?,"?(-?[0-9][0-9.eE+-]*)"?(?:,(?:"([^"\\]*)"|[^"\[\]]*)(?:,.*)?)?',
@@ -78,7 +78,7 @@ def rows(side: msgspec.Raw) -> Rows:
 
 def level(row: str) -> Level:
     """
-    Return the level that the text of a row says.
+    Return the level that the text of a row says; the book checks the numbers.
 
     Raises:
         FrameError: it says none.
@@ -89,8 +89,6 @@ def level(row: str) -> Level:
         msg = f"not a level: {row[:80]!r}"
         raise FrameError(msg)
     price, size, source = match.groups()
-    decimals_of(price)
-    check_size(size)
     return (price, size) if source is None else (price, size, source)
 
 

@@ -87,8 +87,6 @@ class Venue(abc.ABC):
     periods: ClassVar[tuple[str, ...]] = ()
     Options: ClassVar[type[FeedOptions]] = FeedOptions
     command_limit: ClassVar[Limit]
-    login_command_limit: ClassVar[Limit | None] = None
-    """What `command_limit` becomes once the venue has accepted a login (OX.FUN)."""
     connect_limit: ClassVar[Limit]
     rest_limit: ClassVar[Limit]
     authenticated_limit: ClassVar[Limit | None] = None

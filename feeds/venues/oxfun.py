@@ -26,9 +26,10 @@ from typing import ClassVar, Final, Literal
 import msgspec
 
 from book.checksum import crc32_of_sides
-from book.continuity import RULES, Rule
+from book.continuity import Rule, monotonic, overlapping
 from book.delta import Delta, Snapshot
 from book.errors import FrameError
+from book.events import Trade
 from book.full_tracker import FullTracker
 from book.tracker import BookSeries, BookTracker, TrackerOptions
 from feeds.command_queue import CommandQueue, Verb
@@ -50,7 +51,7 @@ from feeds.session import (
     Throttled,
     Welcomed,
 )
-from feeds.venue import FeedOptions, Limit, Venue
+from feeds.venue import FeedOptions, Limit, OtherReading, Span, Venue
 from feeds.venues.oxfun_wire import (
     MEANINGS,
     PERIODS,
@@ -60,8 +61,11 @@ from feeds.venues.oxfun_wire import (
     decode_books,
     decode_frame,
     decode_markets,
+    decode_past_trades,
+    decode_rest_book,
     decode_topics,
     kind_of,
+    past_trade,
     rows_of,
     time_of,
 )
@@ -70,6 +74,7 @@ _ARGS_A_COMMAND_MAX: Final = 20
 """No limit is documented, but a message may be too long (code 20027): then it is halved."""
 _ANSWER_TIMEOUT_NS: Final = 10_000_000_000
 _THROTTLE_SECONDS: Final = 5.0
+_NS_A_MILLISECOND: Final = 1_000_000
 _STRAIGHT_FAILURES_MAX: Final = 20
 """A checksum that fails so often from the start of a connection is not the one we know."""
 
@@ -231,7 +236,8 @@ class OxfunSession(Session):
             verb, args = command
             self._tags += 1
             tag = str(self._tags)
-            self.outbox.append(Send(_encode({"op": verb, "tag": tag, "args": args}).decode()))
+            asks = tuple(one for arg in args if verb == "subscribe" for one in self._by_arg[arg].values())
+            self.outbox.append(Send(_encode({"op": verb, "tag": tag, "args": args}).decode(), asks=asks))
             if verb == "subscribe":
                 self._pending = _Command(tag, verb, dict.fromkeys(args))
 
@@ -422,17 +428,22 @@ class Oxfun(Venue):
     Options: ClassVar[type[FeedOptions]] = OxfunOptions
     # "Rate Limit": one command a second without login, 50 with; 200 connections a minute.
     command_limit: ClassVar[Limit] = Limit(capacity=1, per_second=1)
-    login_command_limit: ClassVar[Limit | None] = Limit(capacity=50, per_second=50)
+    authenticated_limit: ClassVar[Limit | None] = Limit(capacity=50, per_second=50)
     connect_limit: ClassVar[Limit] = Limit(capacity=10, per_second=3)
     rest_limit: ClassVar[Limit] = Limit(capacity=50, per_second=8)
     tracker_options: ClassVar[TrackerOptions] = TrackerOptions(publish_empty=False)
     symbols_fetch: ClassVar[Fetch] = Fetch("symbols", "/markets")
+    # Captured sequences count ticks of 100 ms; the document leaves open whether quiet ones are sent.
+    other_reading: ClassVar[OtherReading | None] = OtherReading(monotonic, tick_ns=100_000_000)
+    trades_kept: ClassVar[Literal["nowhere", "by_id", "by_time"]] = "by_time"
+    trades_page: ClassVar[int] = 500
+    second_book_whole: ClassVar[bool] = False
     more_symbols_fetch: ClassVar[Fetch | None] = Fetch("symbols", "/tickers")
 
     def rule(self, options: FeedOptions) -> Rule:
         """Sequences grow by one; the snapshot's own may come once more."""
-        monotonic = isinstance(options, OxfunOptions) and options.sequence == "monotonic"
-        return RULES["not_older" if monotonic else "overlapping"]
+        growing = isinstance(options, OxfunOptions) and options.sequence == "monotonic"
+        return monotonic if growing else overlapping
 
     def tracker(self, options: FeedOptions, series: BookSeries, *, synthetic: bool) -> BookTracker:
         """Books come as diffs, or whole."""
@@ -465,6 +476,42 @@ class Oxfun(Venue):
             optional_number_text(row.tick_size),
             optional_number_text(row.min_size),
         )
+
+    def trades_fetch(self, subscription: Subscription, span: Span) -> Fetch | None:
+        """`/v3/exchange-trades` knows times to the millisecond, both ends included, and no ids."""
+        since = str(span.from_ns // _NS_A_MILLISECOND)
+        until = str(-(-span.until_ns // _NS_A_MILLISECOND))
+        query = {
+            "marketCode": subscription.wire_symbol,
+            "limit": str(self.trades_page),
+            "startTime": since,
+            "endTime": until,
+        }
+        return Fetch("trades", "/exchange-trades", query, subscription)
+
+    def parse_trades(self, subscription: Subscription, body: bytes, ts_recv: int) -> list[Trade]:
+        """Read `/v3/exchange-trades`: newest first there, oldest first here."""
+        try:
+            past = decode_past_trades(body)
+        except UNREADABLE as error:
+            raise FrameError(str(error), reason="bad_trades") from error
+        trades = [past_trade(row, subscription, ts_recv) for row in reversed(past.data)]
+        return sorted(trades, key=lambda trade: trade.ts_venue or 0)
+
+    def book_fetch(self, subscription: Subscription, options: FeedOptions) -> Fetch | None:
+        """`/v3/depth` has a hundred levels and no sequence; books that come whole need no second look."""
+        if isinstance(options, OxfunOptions) and options.book_mode == "snapshot":
+            return None
+        query = {"marketCode": subscription.wire_symbol, "level": "100"}
+        return Fetch("book", "/depth", query, subscription, optional=True)
+
+    def parse_book(self, options: FeedOptions, body: bytes) -> Snapshot:  # noqa: ARG002
+        """Read `/v3/depth`."""
+        try:
+            book = decode_rest_book(body).data
+            return Snapshot(None, levels(book.bids), levels(book.asks), time_of(book.last_updated_at))
+        except UNREADABLE as error:
+            raise FrameError(str(error), reason="bad_book") from error
 
     def guess(self, symbol: str) -> Instrument:
         """`OX-USDT` and `BTC-USD-SWAP-LIN` are what the venue calls them; case matters."""

@@ -117,6 +117,29 @@ class Markets(msgspec.Struct, gc=False):
     data: list[Market]
 
 
+class _PastTrade(msgspec.Struct, gc=False, rename="camel"):
+    market_code: str
+    match_price: Any
+    match_quantity: Any
+    side: str = ""
+    match_type: str | None = None
+    matched_at: str | int | None = None
+
+
+class _PastTrades(msgspec.Struct, gc=False):
+    data: list[_PastTrade]
+
+
+class _RestDepth(msgspec.Struct, gc=False, rename="camel"):
+    asks: msgspec.Raw
+    bids: msgspec.Raw
+    last_updated_at: str | int | None = None
+
+
+class _RestBook(msgspec.Struct, gc=False):
+    data: _RestDepth
+
+
 class _Topic(msgspec.Struct, gc=False, rename="camel"):
     market_code: str = ""
     instrument_id: str = ""
@@ -131,6 +154,8 @@ def _one_or_many(kind: Any) -> Callable[[msgspec.Raw], Any]:  # noqa: ANN401 (a 
 decode_frame = msgspec.json.Decoder(Frame, float_hook=str).decode
 decode_books = _one_or_many(Book)
 decode_topics = _one_or_many(_Topic)
+decode_past_trades = msgspec.json.Decoder(_PastTrades, float_hook=str).decode
+decode_rest_book = msgspec.json.Decoder(_RestBook).decode
 decode_markets = msgspec.json.Decoder(Markets, float_hook=str).decode
 
 
@@ -151,6 +176,19 @@ def _trade(row: _Trade, subscription: Subscription, ts_recv: int) -> Event:
         number_text(row.price),
         number_text(row.quantity),
         match_type=row.match_type,
+    )
+
+
+def past_trade(row: _PastTrade, subscription: Subscription, ts_recv: int) -> Trade:
+    """Return a trade fetched afterwards; the venue keeps no ids of them."""
+    return Trade(
+        *_common(subscription, ts_recv, row.matched_at),
+        None,
+        _SIDES.get(row.side.lower()),
+        number_text(row.match_price),
+        number_text(row.match_quantity),
+        match_type=row.match_type,
+        backfilled=True,
     )
 
 

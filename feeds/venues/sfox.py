@@ -279,7 +279,8 @@ class SfoxSession(Session):
         if command is not None:
             verb, feeds = command
             self._pending.append(_Command(verb, feeds))
-            self.outbox.append(Send(_encode({"type": verb, "feeds": feeds}).decode()))
+            asks = tuple(self._by_feed[feed] for feed in feeds if feed in self._by_feed and verb == "subscribe")
+            self.outbox.append(Send(_encode({"type": verb, "feeds": feeds}).decode(), asks=asks))
 
     # What we hear
 
@@ -512,6 +513,7 @@ class Sfox(Venue):
     connect_limit: ClassVar[Limit] = Limit(capacity=10, per_second=0.5)
     rest_limit: ClassVar[Limit] = Limit(capacity=10, per_second=0.5)
     shared_budget: ClassVar[bool] = True
+    connections_max: ClassVar[int | None] = 10
     tracker_options: ClassVar[TrackerOptions] = TrackerOptions(crossed_is_normal=True, publish_empty=False)
     symbols_fetch: ClassVar[Fetch] = Fetch("symbols", "/markets/currency-pairs")
 
