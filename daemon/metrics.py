@@ -21,6 +21,7 @@ from daemon.metric import METRICS, STARTING_REASONS
 from daemon.pulse import Pulse
 
 if TYPE_CHECKING:
+    from book.series import Series
     from book.tracker import BookTracker
     from daemon.health import HealthWatch
     from daemon.logs import Logs
@@ -123,14 +124,16 @@ class Metrics(Collector):
         service = self._service
         gaps: dict[tuple[str, str], dict[str, int]] = {}
         events: dict[tuple[str, str], int] = {}
+        streams: set[Series] = set()
         for connection in list(service.connections.values()):
             feed = connection.feed
             for subscription in list(feed.subscriptions):
                 if subscription.channel == "trade":
                     gaps.setdefault((subscription.venue, subscription.symbol), {})
-            for series in list(feed.series.values()):
-                key = (series.venue, series.channel)
-                events[key] = events.get(key, 0) + series.seq
+            streams.update(list(feed.series.values()))
+        for series in streams:
+            key = (series.venue, series.channel)
+            events[key] = events.get(key, 0) + series.seq
         for (venue, symbol, reason), count in list(service.transitions.trade_gaps.items()):
             gaps.setdefault((venue, symbol), {})[reason] = count
         for labels, counts in gaps.items():

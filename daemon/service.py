@@ -19,7 +19,7 @@ from structlog.typing import FilteringBoundLogger
 
 from book.errors import SinkError
 from book.events import SCHEMA_VERSION
-from book.series import Position
+from book.series import Position, Series
 from book.tracker import BookTracker
 from daemon import positions
 from daemon.hub import Hub
@@ -90,6 +90,8 @@ class Service:
         self._wall_clock_ns = wall_clock_ns
         self._recorder = recorder
         self._positions: dict[str, Position] = {}
+        self._series: dict[str, dict[str, Series]] = {}
+        """By venue: a stream has one numbering, whichever feed publishes on it."""
         self._stop = asyncio.Event()
         self._stop_reason = "finished"
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -163,6 +165,7 @@ class Service:
             plan.credentials,
             epoch=self.epoch,
             positions=self._positions,
+            series=self._series.setdefault(plan.venue.name, {}),
             synthetic=plan.synthetic,
         )
         budget = self.budgets.setdefault(plan.venue.name, Budget(plan.venue))

@@ -56,6 +56,7 @@ class Feed:
         *,
         epoch: str,
         positions: Mapping[str, Position] | None = None,
+        series: dict[str, Series] | None = None,
         synthetic: bool = False,
     ) -> None:
         self.venue = venue
@@ -78,7 +79,7 @@ class Feed:
         self.recovery = Recovery(options)
         self._credentials = credentials
         self._session: Session | None = None
-        self._series: dict[str, Series] = {}
+        self._series: dict[str, Series] = {} if series is None else series
         self._positions = dict(positions or {})
 
     @property
@@ -93,7 +94,7 @@ class Feed:
 
     @property
     def series(self) -> Mapping[str, Series]:
-        """Every stream this feed has published on, by `symbol:channel`."""
+        """Every stream published on, by `symbol:channel`; feeds of one venue share them (`venue:*:status`)."""
         return self._series
 
     def label_synthetic(self) -> None:
