@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from daemon.config import Config
 from daemon.service import FeedPlan
+from feeds.feed import Feed
 from feeds.record import Meta
 from feeds.recording import CaptureConfig, FileRecorder
 from sinks.thread import WorkerThread
@@ -28,7 +29,7 @@ class Capture:
         self._log = log
         self._made = 0
 
-    def recorder(self, plan: FeedPlan) -> FileRecorder:
+    def recorder(self, plan: FeedPlan, feed: Feed) -> FileRecorder:
         """Begin the recording of one feed; one that ran under the same name has ended."""
         self._made += 1
         credentials = plan.credentials
@@ -45,7 +46,13 @@ class Capture:
         earlier = self.recorders.pop(plan.name, None)
         if earlier is not None:
             earlier.end()
-        recorder = FileRecorder(meta, self._config, self._log.bind(venue=plan.venue.name, feed=plan.name))
+        mine = f"{plan.venue.name}:"
+        recorder = FileRecorder(
+            meta,
+            self._config,
+            self._log.bind(venue=plan.venue.name, feed=plan.name),
+            positions=lambda: {stream: at for stream, at in feed.positions.items() if stream.startswith(mine)},
+        )
         self.recorders[plan.name] = recorder
         self._log.info("capture.started", feed=plan.name, directory=self._config.directory)
         return recorder

@@ -47,7 +47,14 @@ class Player:
         except msgspec.ValidationError as error:
             raise RecordingError(f"recorded with options this version does not know: {error}") from error
         self.tape = tape
-        self.feed = Feed(venue, options, meta.credentials, epoch=meta.epoch, synthetic=meta.synthetic)
+        self.feed = Feed(
+            venue,
+            options,
+            meta.credentials,
+            epoch=meta.epoch,
+            positions=meta.positions,
+            synthetic=meta.synthetic,
+        )
         self.records = 0
         self.lost = 0
         self._part = 0

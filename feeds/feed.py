@@ -97,6 +97,11 @@ class Feed:
         """Every stream published on, by `symbol:channel`; feeds of one venue share them (`venue:*:status`)."""
         return self._series
 
+    @property
+    def positions(self) -> dict[str, Position]:
+        """Where every stream stands, those included that have not gone on from where an earlier run left them."""
+        return self._positions | {series.stream: series.position for series in self._series.values()}
+
     def label_synthetic(self) -> None:
         """Mark everything published from now on as simulated."""
         self.synthetic = True

@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from book.errors import SkulkError
+from book.series import Position
 from feeds.session import Credentials, Fetch, Subscription
 
 FORMAT: Final = 1
@@ -90,6 +91,8 @@ class Meta(msgspec.Struct, kw_only=True):
     """With which algorithm the session logged in; None without credentials. The credentials are nowhere."""
     connected: bool = False
     subscriptions: list[Wish] = []
+    positions: dict[str, Position] = {}
+    """Where the numbering of each stream stands."""
     version: str = ""
 
     @property

@@ -22,6 +22,7 @@ import msgspec
 import zstandard
 from structlog.typing import FilteringBoundLogger
 
+from book.series import Position
 from feeds import record
 from feeds.record import Closed, Fetched, Lost, Meta, Opened, Ticked, Wish
 from feeds.session import Fetch, Send, Subscription
@@ -100,6 +101,7 @@ class FileRecorder(Recorder):
         config: CaptureConfig,
         log: FilteringBoundLogger,
         *,
+        positions: Callable[[], dict[str, Position]] = dict,
         wall_clock_ns: Callable[[], int] = time.time_ns,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -109,6 +111,7 @@ class FileRecorder(Recorder):
         self._meta = meta
         self._config = config
         self._log = log
+        self._positions = positions
         self._wall_clock_ns = wall_clock_ns
         self._monotonic_ns = monotonic_ns
         self._wishes: dict[tuple[str, str], Wish] = {(wish.symbol, wish.channel): wish for wish in meta.subscriptions}
@@ -248,6 +251,7 @@ class FileRecorder(Recorder):
         self._part_end_ns = ts_recv - ts_recv % _DAY_NS + _DAY_NS
         meta = self._meta
         meta.subscriptions = list(self._wishes.values())
+        meta.positions = self._positions()
         self._writer.lines.append(None)
         self._queue(record.struct_line(record.META, ts_recv, self._monotonic_ns(), meta))
         meta.part += 1
