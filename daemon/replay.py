@@ -38,6 +38,8 @@ _TURN_RECORDS: Final = 256
 """So many records between two turns of the event loop."""
 _PRESSED_SECONDS: Final = 0.002
 _CLOSE_SECONDS: Final = 10.0
+_PATIENT_SECONDS: Final = 7 * 86_400.0
+"""A reader that is slow at the end (a person with a pager) is waited for."""
 
 
 class Replayed(msgspec.Struct):
@@ -143,16 +145,19 @@ class Replay:
         """
         started = time.perf_counter()
         gone = False
+        patience = _CLOSE_SECONDS
         try:
             await self._play(speed, progress)
-            await self._drain()
+            patience = _PATIENT_SECONDS
         except _ReaderGoneError:
             gone = True
         finally:
             self.hub.flush()
-            await self.close()
+            ended = await self.close(patience)
             if progress is not None:
                 progress.end()
+        for task, sink in ended.items():
+            gone = gone or self._reader_gone(task, sink)
         feeds = self.feeds
         return Replayed(
             records=self.records,
@@ -198,43 +203,47 @@ class Replay:
         if len(self.players) == 1:
             player = self.players[0]
             return ((player, one) for one in player.tape.lines)
-        streams = (
-            ((one.ts_recv, number, one) for one in player.tape.lines) for number, player in enumerate(self.players)
-        )
-        return ((self.players[number], one) for _, number, one in heapq.merge(*streams, key=lambda entry: entry[:2]))
+        numbered = (_numbered(number, player) for number, player in enumerate(self.players))
+        merged = heapq.merge(*numbered, key=lambda entry: entry[:2])
+        return ((self.players[number], one) for _, number, one in merged)
 
     def _pressed(self) -> bool:
         """Tell whether a sink has its queue half full; notice a sink that ended."""
         for task, sink in self._tasks.items():
             if task.done():
-                self._ended(task, sink)
+                if self._reader_gone(task, sink):
+                    raise _ReaderGoneError
+                raise SinkError(f"sink {sink.name} ended")
         return any(held * 2 > limit > 0 for held, limit in (sink.queue_bytes for sink in self.sinks))
 
     async def _relief(self) -> None:
         while self._pressed():  # noqa: ASYNC110 (a sink's queue has no event to wait for, and this is no live path)
             await asyncio.sleep(_PRESSED_SECONDS)
 
-    async def _drain(self) -> None:
-        """Wait until the sinks have written what they hold."""
-        self.hub.flush()
-        await asyncio.sleep(0)
-        while any(sink.queue_bytes[0] for sink in self.sinks):
-            self._pressed()
-            await asyncio.sleep(_PRESSED_SECONDS)
-
-    def _ended(self, task: asyncio.Task[None], sink: Sink) -> None:
-        error = task.exception()
+    @staticmethod
+    def _reader_gone(task: asyncio.Task[None], sink: Sink) -> bool:
+        """Tell whether a sink ended because nobody reads standard output; any other failure is raised."""
+        error = None if task.cancelled() else task.exception()
         if isinstance(error, SinkError) and sink.kind == "stdout":
-            raise _ReaderGoneError
-        raise error or SinkError(f"sink {sink.name} ended")
+            return True
+        if error is not None:
+            raise error
+        return False
 
-    async def close(self) -> None:
-        """Flush and close the sinks."""
-        await asyncio.gather(*(sink.close(_CLOSE_SECONDS) for sink in self.sinks))
-        _, pending = await asyncio.wait(self._tasks, timeout=1.0) if self._tasks else (set(), set())
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def close(self, timeout_seconds: float = _CLOSE_SECONDS) -> dict[asyncio.Task[None], Sink]:
+        """Flush and close the sinks within the time given; return how each ended."""
+        await asyncio.gather(*(sink.close(timeout_seconds) for sink in self.sinks))
+        ended, self._tasks = self._tasks, {}
+        if ended:
+            _, pending = await asyncio.wait(ended, timeout=1.0)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*ended, return_exceptions=True)
+        return ended
+
+
+def _numbered(number: int, player: Player) -> Iterator[tuple[int, int, Record]]:
+    return ((one.ts_recv, number, one) for one in player.tape.lines)
 
 
 class _ReaderGoneError(Exception):

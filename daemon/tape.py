@@ -55,6 +55,8 @@ def open_tapes(paths: Sequence[Path], venue: str | None, options: FeedOptions | 
         if own:
             meta = read_meta(path)
             parts.setdefault(meta.recording, []).append((meta.part, path, meta))
+        elif path.name.endswith(record.SUFFIX):
+            continue  # begun and never written: nothing is lost with it
         elif venue is None:
             raise ConfigError(f"{path} is a plain file of frames: say whose with --venue ({', '.join(VENUES)})")
         elif venue not in VENUES:
@@ -65,6 +67,8 @@ def open_tapes(paths: Sequence[Path], venue: str | None, options: FeedOptions | 
         ordered = sorted(held, key=lambda part: part[:2])
         sources = [Source(path) for _, path, _ in ordered]
         tapes.append(Tape(ordered[0][2], sources, _chained(sources)))
+    if not tapes:
+        raise RecordingError(f"{', '.join(map(str, paths))}: no record in there")
     return tapes
 
 

@@ -1,0 +1,40 @@
+"""
+The loss identity, stage by stage: in = out + conflated + filtered + dropped + rejected + in flight.
+
+Every end-to-end test ends with it. A number that does not add up is an event that nobody can account for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from daemon.hub import Hub
+from feeds.feed import Feed
+from sinks.sink import Sink
+
+
+def assert_nothing_unaccounted(feeds: Iterable[Feed], hub: Hub, sinks: Iterable[Sink], *, late: Iterable[Sink] = ()):
+    """
+    Every frame and every event is somewhere, and each stage's out is the next one's in.
+
+    `late` are sinks that were added while the hub was already publishing.
+    """
+    feeds, sinks, late = list(feeds), list(sinks), set(late)
+    for feed in feeds:
+        refused = feed.rejected.total()
+        assert 0 <= refused <= feed.frames, f"{feed.venue.name}: {refused} frames rejected of {feed.frames}"
+    numbered = sum(
+        series.seq - (feed._positions[series.stream].seq if series.stream in feed._positions else 0)
+        for feed in feeds
+        for series in feed.series.values()
+    )
+    waiting = len(hub._pending)
+    assert numbered == hub.events + waiting, f"feeds numbered {numbered}, the hub has {hub.events} + {waiting}"
+    for sink in sinks:
+        counts = sink.counts
+        if sink in late:
+            assert counts.taken <= hub.events, f"sink {sink.name} took more than there was"
+        else:
+            assert counts.taken == hub.events, f"sink {sink.name} took {counts.taken} of {hub.events}"
+        missing = counts.missing(sink.in_flight)
+        assert missing == 0, f"sink {sink.name}: {missing} of {counts.taken} events are nowhere"
