@@ -21,6 +21,7 @@ from daemon.address import Address, parse_address
 _TEXT: Final = "text/plain"
 _HEADERS: Final = {
     "Cache-Control": "no-store",
+    "Server": "skulk",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
