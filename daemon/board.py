@@ -117,8 +117,10 @@ def draw(
         )
     lines += [
         "",
-        f"{'BOOK':<34}{'STATE':<9}{'BID SIZE':>14} {'BID':>14} | {'ASK':<14} {'ASK SIZE':<14}"
-        f"{'SPREAD':>12}{'LEVELS':>8}{'EVENTS/S':>10}{'GAPS':>6}",
+        (
+            f"{'BOOK':<34}{'STATE':<9}{'BID SIZE':>14} {'BID':>14} | {'ASK':<14} {'ASK SIZE':<14}"
+            f"{'SPREAD':>12}{'LEVELS':>8}{'EVENTS/S':>10}{'GAPS':>6}"
+        ),
     ]
     books_before: Mapping[str, BookRow] = {} if before is None else {row.stream: row for row in before.books}
     room = max(3, height - len(lines) - len(now.sinks) - len(hints) - 4)
@@ -146,8 +148,8 @@ def plain(now: Reading, before: Reading | None, *, title: str) -> list[str]:
     events = _rate(now.events, 0 if before is None else before.events, seconds)
     lines = [f"{title}: {live}/{len(now.books)} books live, {events} events/s, {now.events} events in all"]
     lines += [
-        f"  {row.stream.removesuffix(':book')} {row.state} bid {row.bid[1]} @ {row.bid[0]} ask {row.ask[1]} @ {row.ask[0]}"
-        f" gaps {row.gaps}"
+        f"  {row.stream.removesuffix(':book')} {row.state}"
+        f" bid {row.bid[1]} @ {row.bid[0]} ask {row.ask[1]} @ {row.ask[0]} gaps {row.gaps}"
         for row in now.books
     ]
     return lines
