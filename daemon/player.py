@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from book.events import Event
+from book.series import Series
 from daemon.tape import Tape
 from feeds import record
 from feeds.feed import Feed
@@ -34,10 +35,11 @@ class Player:
     """
     Drives one feed with what was recorded of it: each record is one call, as the connection made it.
 
-    It answers nothing and asks for nothing; what the feed wants to send was sent then.
+    It answers nothing and asks for nothing; what the feed wants to send was sent then. `series` are
+    shared by the feeds of one venue in one run, as they were then.
     """
 
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: Tape, series: dict[str, Series] | None = None) -> None:
         meta = tape.meta
         venue = VENUES.get(meta.venue)
         if venue is None:
@@ -53,6 +55,7 @@ class Player:
             meta.credentials,
             epoch=meta.epoch,
             positions=meta.positions,
+            series=series,
             synthetic=meta.synthetic,
         )
         self.records = 0

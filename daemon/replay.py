@@ -11,7 +11,7 @@ import contextlib
 import heapq
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from structlog.typing import FilteringBoundLogger
 
 from book.errors import SinkError
 from book.events import SCHEMA_VERSION
+from book.series import Series
 from book.tracker import BookTracker
 from daemon.hub import Hub
 from daemon.player import Player
@@ -70,7 +71,8 @@ class Replay:
     """
 
     def __init__(self, tapes: Sequence[Tape], log: FilteringBoundLogger) -> None:
-        self.players = [Player(tape) for tape in tapes]
+        series: defaultdict[tuple[str, str], dict[str, Series]] = defaultdict(dict)
+        self.players = [Player(tape, series[tape.meta.venue, tape.meta.epoch]) for tape in tapes]
         self.hub = Hub(self.trackers)
         self.sinks: list[Sink] = []
         self.now_ns = 0

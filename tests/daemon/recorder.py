@@ -27,12 +27,14 @@ from tests.sinks.memory import Log, MemorySink
 RECORDINGS = Path(__file__).with_name("recordings")
 
 
-def feed_plan(server: SimulatorServer, venue: str, symbols: Sequence[str], channels: Sequence[str] = ()) -> FeedPlan:
+def feed_plan(
+    server: SimulatorServer, venue: str, symbols: Sequence[str], channels: Sequence[str] = (), name: str = ""
+) -> FeedPlan:
     """A feed of a simulated venue."""
     known = VENUES[venue]
     urls = server.urls[venue]
     return FeedPlan(
-        name=venue,
+        name=name or venue,
         venue=known,
         wanted=Wanted(tuple(symbols), tuple(channels) or ("book", "trade", "ticker")),
         endpoints=known.endpoints(urls.ws_url, urls.rest_url),

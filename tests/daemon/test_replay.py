@@ -136,6 +136,15 @@ async def test_several_feeds_are_replayed_in_the_order_of_their_receive_times(tm
     assert times == sorted(times)
 
 
+async def test_feeds_of_one_venue_share_their_numbering(tmp_path: Path):
+    """Two feeds of a venue in one run: both recordings together give the numbers of then."""
+    async with SimulatorServer(["sunflower"], seed=5, rate=5.0) as server:
+        plans = [feed_plan(server, "sunflower", [symbol], name=f"f-{symbol}") for symbol in SYMBOLS["sunflower"]]
+        config = CaptureConfig(directory=str(tmp_path / "capture"))
+        live = await record_live(server, plans, config, events=150, state_directory=tmp_path)
+    assert await replayed_lines(sorted((tmp_path / "capture").iterdir())) == live
+
+
 async def test_files_of_a_replay_are_the_same_bytes_every_time(tmp_path: Path):
     """Names, first lines, rotation and packing come from the recording, not from here and now."""
     seen = []
