@@ -44,7 +44,10 @@ STARTING_REASONS: Final[dict[str, tuple[str, ...]]] = {
     "skulk_sink_rejected_events": ("too_large",),
     "skulk_sink_errors": ("write",),
     "skulk_config_reloads": ("applied", "rejected"),
-    "skulk_ws_closes": ("1000", "1001", "4008"),
+    "skulk_ws_closes": ("1000", "1001", "1006", "1008", "1009", "1011", "4008", "4500", "4501", "4504", "other"),
+    "skulk_ws_sent_messages": ("book", "quote", "trade", "ticker", "status"),
+    "skulk_ws_conflated_events": ("book", "quote", "ticker"),
+    "skulk_ws_refused_clients": ("origin", "token"),
     "skulk_ws_resumes": ("exact", "snapshot", "none"),
 }
 """Last label values that are served as 0 from the start; others appear with their first case."""
@@ -116,11 +119,13 @@ _ALL: Final = (
     # The rebroadcast
     Metric("skulk_ws_clients", "gauge", "Subscribers connected.", _SINK),
     Metric("skulk_ws_subscriptions", "gauge", "Streams they are subscribed to, added up.", _SINK),
-    Metric("skulk_ws_slow_clients", "gauge", "Subscribers over half of their byte budget.", _SINK),
-    Metric("skulk_ws_sent_messages", "counter", "Messages written to subscribers.", _SINK),
-    Metric("skulk_ws_sent_bytes", "counter", "Bytes written to subscribers.", _SINK),
-    Metric("skulk_ws_closes", "counter", "Subscribers gone.", (*_SINK, "code")),
+    Metric("skulk_ws_lagging_clients", "gauge", "Subscribers over half of their byte budget.", _SINK),
+    Metric("skulk_ws_slow_warnings", "counter", "Times that a subscriber got there and was warned.", _SINK),
+    Metric("skulk_ws_sent_messages", "counter", "Messages sent to subscribers.", (*_SINK, "channel")),
+    Metric("skulk_ws_conflated_events", "counter", "Events merged into other messages.", (*_SINK, "channel")),
     Metric("skulk_ws_resumes", "counter", "Resumed streams, by how much could be replayed.", (*_SINK, "outcome")),
+    Metric("skulk_ws_refused_clients", "counter", "Handshakes refused.", (*_SINK, "reason")),
+    Metric("skulk_ws_closes", "counter", "Subscribers gone; what is no code of ours is other.", (*_SINK, "code")),
 )
 
 METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _ALL}

@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from daemon.latency import Histogram, Latency
 from daemon.metric import METRICS, STARTING_REASONS
 from daemon.pulse import Pulse
+from sinks.websocket import WebsocketSink
 
 if TYPE_CHECKING:
     from book.series import Series
@@ -127,6 +128,9 @@ class Metrics(Collector):
         streams: set[Series] = set()
         for connection in list(service.connections.values()):
             feed = connection.feed
+            wanted = {channel.partition(":")[0] for channel in connection.wanted.channels} | {"status"}
+            for channel in wanted | ({"quote"} if "book" in wanted else set()):
+                events.setdefault((feed.venue.name, channel), 0)
             for subscription in list(feed.subscriptions):
                 if subscription.channel == "trade":
                     gaps.setdefault((subscription.venue, subscription.symbol), {})
@@ -187,6 +191,25 @@ def _sink(page: _Page, sink: Sink, *, failed: bool) -> None:
     page.put("skulk_sink_in_flight_events", sink.in_flight, name)
     page.put("skulk_sink_queue_bytes", held, name)
     page.put("skulk_sink_queue_limit_bytes", limit, name)
+    if isinstance(sink, WebsocketSink):
+        _rebroadcast(page, sink)
+
+
+def _rebroadcast(page: _Page, sink: WebsocketSink) -> None:
+    shown, name = sink.describe(), sink.name
+    page.put("skulk_ws_clients", shown["clients"], name)
+    page.put("skulk_ws_subscriptions", shown["subscriptions"], name)
+    page.put("skulk_ws_lagging_clients", sum(client.lagging for client in list(sink.fanout.clients)), name)
+    page.put("skulk_ws_slow_warnings", shown["warnings"], name)
+    page.reasons("skulk_ws_sent_messages", shown["sent"], name)
+    page.reasons("skulk_ws_conflated_events", shown["conflated"], name)
+    page.reasons("skulk_ws_resumes", shown["resumes"], name)
+    page.reasons("skulk_ws_refused_clients", shown["refused"], name)
+    known = STARTING_REASONS["skulk_ws_closes"]
+    closes = dict.fromkeys(known, 0)
+    for code, count in shown["closes"].items():  # a client may close with thousands of codes
+        closes[code if code in known else "other"] += count
+    page.reasons("skulk_ws_closes", closes, name)
 
 
 class _Page:
