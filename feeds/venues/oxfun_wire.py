@@ -78,7 +78,7 @@ class _Ticker(msgspec.Struct, gc=False, rename="camel"):
     high24h: Any = None
     low24h: Any = None
     volume24h: Any = None
-    currency_volume24h: Any = None
+    currency_volume24h: Any = msgspec.field(default=None, name="currencyVolume24h")
     open_interest: Any = None
     last_qty: Any = None
     mark_price: Any = None
