@@ -199,6 +199,7 @@ class WebsocketSink(Sink):
             SinkError: the address cannot be had.
 
         """
+        self.fanout.timer = asyncio.get_running_loop()
         await self._restore()
         self.fanout.refresh()
         options: dict[str, Any] = {
@@ -242,6 +243,7 @@ class WebsocketSink(Sink):
         """Send what is held, close every client with 1001, save the rings."""
         server = self._server
         if server is not None:
+            self.fanout.flush()
             server.close(code=1001, reason="shutting down")
             done, _ = await asyncio.wait({asyncio.ensure_future(server.wait_closed())}, timeout=timeout_seconds)
             if not done:

@@ -7,13 +7,16 @@ Without this file one reader that stops would hold as much memory as a day's mar
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from sinks.rebroadcast.protocol import CLOSE_SLOW, Position, slow
 from sinks.rebroadcast.subscription import Rules
 
 if TYPE_CHECKING:
     from sinks.rebroadcast.group import Group
+
+
+_CONGESTED_BYTES: Final = 64 * 1024
 
 
 class Wire(Protocol):
@@ -108,6 +111,11 @@ class Client:
         if not self.closing:
             self.closing = True
             self.wire.hang_up(code, reason)
+
+    @property
+    def congested(self) -> bool:
+        """Whether it has not read what it got lately; merging on serves it better than more to read."""
+        return self.wire.held() > _CONGESTED_BYTES
 
     @property
     def lagging(self) -> bool:

@@ -1,25 +1,25 @@
 """
 The streams, their rings and their subscribers: what is written reaches everybody who asked for it.
 
-No socket, task or clock is used here; time and sockets are given by the sink.
+No socket or task is used here; sockets, time and timers are given by the sink.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from book.events import BOOK_CHANNELS, BookDelta, BookSnapshot, Event, Gap
+from book.events import Event
 from sinks.rebroadcast.client import Client
+from sinks.rebroadcast.conflation import Conflator, TopBook, View
 from sinks.rebroadcast.frames import frame
 from sinks.rebroadcast.group import Group
 from sinks.rebroadcast.protocol import (
     Id,
     List,
-    Position,
     RequestError,
     Subscribe,
     Unsubscribe,
@@ -30,8 +30,9 @@ from sinks.rebroadcast.protocol import (
     unsubscribed,
 )
 from sinks.rebroadcast.ring import Ring, RingLimits
-from sinks.rebroadcast.subscription import Delivery, Rules, add_rule, make_rule
-from sinks.sink import Directory, encode_event
+from sinks.rebroadcast.stream import Counts, Stream
+from sinks.rebroadcast.subscription import Rules, add_rule, make_rule
+from sinks.sink import Directory
 
 _START_BYTES: Final = 256 * 1024
 """A large subscription starts in parts of about this size, so that nobody else waits for it."""
@@ -44,60 +45,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     interval_milliseconds_min: int = 10
 
 
-class Counts:
-    """What the subscribers were given, as plain integers."""
+class Timer(Protocol):
+    """An event loop's clock."""
 
-    __slots__ = ("conflated", "out_of_step", "resumes", "sent")
+    def time(self) -> float:
+        """Return the monotonic time in seconds."""
 
-    def __init__(self) -> None:
-        self.sent: Counter[str] = Counter()
-        """Messages by channel."""
-        self.conflated: Counter[str] = Counter()
-        """Events that another message replaced, by channel."""
-        self.resumes: Counter[str] = Counter({"exact": 0, "snapshot": 0, "none": 0})
-        self.out_of_step = 0
-        """Snapshots whose `seq` was not where the stream stands: 0, or there is a bug."""
-
-
-class Stream:
-    """One published stream: its ring, which knows where it stands, and a book's state."""
-
-    __slots__ = ("_snapshot", "_snapshot_seq", "channel", "is_book", "name", "ring", "state")
-
-    def __init__(self, name: str, ring: Ring) -> None:
-        self.name = name
-        self.channel = name.rpartition(":")[2]
-        self.is_book = self.channel in BOOK_CHANNELS
-        self.ring = ring
-        self.state: str | None = "syncing" if self.is_book else None
-        self._snapshot: bytes | None = None
-        self._snapshot_seq = -1
-
-    def entry(self) -> dict[str, Any]:
-        """Return where it stands, as `subscribed` and `list` show it."""
-        entry: dict[str, Any] = {"epoch": self.ring.epoch, "seq": self.ring.seq}
-        if self.state is not None:
-            entry["state"] = self.state
-        return entry
-
-    def snapshot_frame(self, directory: Directory, counts: Counts) -> bytes | None:
-        """Return the whole book framed, encoded once however many ask at this `seq`."""
-        seq = self.ring.seq
-        if self._snapshot_seq != seq:
-            snapshot = directory.snapshot(self.name)
-            if snapshot is not None:
-                counts.out_of_step += snapshot.seq != seq
-                self.state = snapshot.state
-            self._snapshot = None if snapshot is None else frame(encode_event(snapshot))
-            self._snapshot_seq = seq
-        return self._snapshot
-
-    def took(self, event: Event) -> None:
-        """Take note of what an event says about the book."""
-        if isinstance(event, BookDelta | BookSnapshot):
-            self.state = event.state
-        elif isinstance(event, Gap):
-            self.state = event.state or "gap"
+    def call_at(self, when: float, callback: Callable[[int], None], interval: int, /) -> object:
+        """Call `callback(interval)` then."""
 
 
 class Fanout:
@@ -112,35 +67,38 @@ class Fanout:
         self.clients: dict[Client, None] = {}
         self.streams: dict[str, Stream] = {}
         self.ring_limits = rings
+        self.timer: Timer | None = None
+        """Windows need one; it is set before the first subscriber joins."""
         self._directory = directory
         self._wants = wants
         self._limits = limits
         self._restored: dict[str, Ring] = {}
         self._shared: dict[Rules, Group] = {}
         self._own: dict[Group, None] = {}
+        self._armed: set[int] = set()
 
     # From the hub
 
     def write(self, events: Sequence[Event], lines: Sequence[bytes]) -> None:
         """Take events with their encoded lines: into the rings and out to the subscribers."""
-        streams = self.streams
-        new = [event for event in events if event.stream not in streams]
+        known = self.streams
+        new = [event for event in events if event.stream not in known]
         if new:
             self._learn([(event.stream, event.epoch, event.seq - 1) for event in new])
         frames = []
-        channels = []
+        streams = []
         for event, line in zip(events, lines, strict=True):
-            stream = streams[event.stream]
+            stream = known[event.stream]
             framed = frame(line)
             stream.ring.append(event.epoch, event.seq, framed)
             if stream.is_book:
                 stream.took(event)
             frames.append(framed)
-            channels.append(stream.channel)
-        if self.clients:
-            for group in self._groups():
-                if group.clients:
-                    group.write(events, frames, channels, self.counts.sent)
+            streams.append(stream)
+        for group in self._groups():
+            if group.clients:
+                group.write(events, frames, streams)
+                self._arm(group)
 
     def refresh(self) -> None:
         """Learn of streams that exist and have not published yet; all that was published is written first."""
@@ -176,34 +134,34 @@ class Fanout:
             if not rule.matches(stream):
                 reason = f"resume names {stream[:100]!r}, which this command does not subscribe"
                 raise RequestError("unknown_stream", reason, command_id=command.id)
-        self._set_rules(client, add_rule(client.rules, rule), command.id)
+        rules = self._checked(add_rule(client.rules, rule), command.id)
         self.refresh()
         names = [name for name in self.streams if rule.matches(name)]
         client.resume.update(command.resume)
         client.starting.extend(names)
-        self._regroup(client, set(names))
         client.starting_id = command.id
+        self._regroup(client, rules, set(names))
         self.start_some(client)
 
     def start_some(self, client: Client) -> None:
         """Start as many of the client's waiting streams as fit into one part, and announce them."""
-        self.refresh()
         group = client.group
+        if group is None:
+            client.starting.clear()
+            return
+        self.refresh()
         entries: dict[str, dict[str, Any]] = {}
         parts: list[bytes] = []
         size = 0
         while client.starting and size < _START_BYTES:
             stream = self.streams[client.starting.popleft()]
-            entries[stream.name], frames = self._start(client, stream)
+            entries[stream.name], frames = self._start(client, stream, group)
             parts += frames
             size += sum(map(len, frames))
-            self.counts.sent[stream.channel] += len(frames)
-            if group is not None:
-                group.waiting.discard(stream.name)
+            group.waiting.discard(stream.name)
         head = subscribed(entries, client.starting_id, pending=len(client.starting))
         client.send_start(b"".join((head, *parts)))
-        if not client.starting:
-            self._regroup(client)
+        self._settle(group)
 
     def unsubscribe(self, client: Client, command: Unsubscribe) -> None:
         """
@@ -220,12 +178,11 @@ class Fanout:
         known = any(one.target == rule.target for one in client.rules)
         if not names and not known:
             raise RequestError("unknown_stream", "nothing of this was subscribed", command_id=command.id)
-        rules = add_rule(client.rules, rule)
-        if rule.channels is None and "*" in rule.streams:
-            rules = ()
-        self._set_rules(client, rules, command.id)
+        rules: Rules = ()
+        if rule.channels is not None or "*" not in rule.streams:
+            rules = self._checked(add_rule(client.rules, rule), command.id)
         client.resume = {stream: position for stream, position in client.resume.items() if not rule.matches(stream)}
-        self._regroup(client)
+        self._regroup(client, rules, set())
         client.send(unsubscribed(names, command.id))
 
     def list(self, client: Client, command: List) -> None:
@@ -234,21 +191,30 @@ class Fanout:
         rule = make_rule(command.channels, command.streams, None)
         client.send(listed({s.name: s.entry() for s in self.streams.values() if rule.matches(s.name)}, command.id))
 
+    # From the clock
+
     def heartbeat(self, ts: int) -> None:
         """Send a sign of life to everybody who got nothing since the last call."""
         data = heartbeat(ts)
         for client in list(self.clients):
-            if not client.active and not client.lagging:
+            if not client.active and not client.congested:
                 client.send(data)
             client.active = False
+        self._drop_tops()
+
+    def flush(self) -> None:
+        """End all windows now, for everybody."""
+        for group in self._groups():
+            group.flush()
 
     # State that outlives a restart
 
     def saved(self) -> Iterator[tuple[str, str, int, bytes]]:
         """Yield (stream, epoch, seq, frame) of everything the rings hold."""
-        for stream in self.streams.values():
-            for epoch, seq, framed in stream.ring:
-                yield stream.name, epoch, seq, framed
+        rings = {name: stream.ring for name, stream in self.streams.items()}
+        for name, ring in (rings | self._restored).items():
+            for epoch, seq, framed in ring:
+                yield name, epoch, seq, framed
 
     def restore(self, messages: Iterable[tuple[str, str, int, bytes]]) -> None:
         """Fill the rings of streams that will exist again."""
@@ -258,10 +224,7 @@ class Fanout:
                 ring = self._restored[name] = Ring(self.ring_limits)
             ring.append(epoch, seq, frame(line))
 
-    # Inner steps
-
-    def _groups(self) -> Iterable[Group]:
-        return (*self._shared.values(), *self._own)
+    # Streams
 
     def _learn(self, places: Iterable[tuple[str, str, int]]) -> None:
         """Take note of streams not known yet and announce them to those who wait for them."""
@@ -272,58 +235,128 @@ class Fanout:
                 ring.place(epoch, seq)
                 stream = self.streams[name] = Stream(name, ring)
                 new.append(stream)
-        if new and self.clients:
+        if new:
             for group in self._groups():
                 self._announce(group, [stream for stream in new if group.wants(stream.name)])
 
     def _announce(self, group: Group, streams: Sequence[Stream]) -> None:
+        """Tell a group of new streams; whoever has a position in one of them gets what it missed."""
         if not streams:
             return
+        for stream in streams:
+            delivery = group.deliveries[stream.name]
+            if stream.is_book and delivery is not None and delivery.depth and stream.top is None:
+                stream.top = TopBook()
         data = subscribed({stream.name: stream.entry() for stream in streams}, answers=False)
         for client in list(group.clients):
             if any(stream.name in client.resume for stream in streams):
-                started = [(stream, *self._start(client, stream, whole_books=False)) for stream in streams]
-                head = subscribed({stream.name: entry for stream, entry, _ in started}, answers=False)
-                client.send(b"".join((head, *(framed for _, _, frames in started for framed in frames))))
+                entries = {}
+                parts: list[bytes] = []
+                for stream in streams:
+                    entries[stream.name], missed = self._recover(client, stream)
+                    parts += missed or ()
+                client.send(b"".join((subscribed(entries, answers=False), *parts)))
             else:
                 client.send(data)
 
-    def _start(
-        self, client: Client, stream: Stream, *, whole_books: bool = True
-    ) -> tuple[dict[str, Any], Sequence[bytes]]:
+    def _start(self, client: Client, stream: Stream, group: Group) -> tuple[dict[str, Any], Sequence[bytes]]:
         """Return a stream's entry and what this client gets before its next event."""
-        position: Position | None = client.resume.pop(stream.name, None)
-        missed = None if position is None else stream.ring.after(position.epoch, position.seq)
-        frames: Sequence[bytes] = missed or ()
-        if missed is None and stream.is_book and whole_books:
-            snapshot = stream.snapshot_frame(self._directory, self.counts)
-            frames = () if snapshot is None else (snapshot,)
-        entry = stream.entry()
-        if position is not None:
-            outcome = "exact" if missed is not None else "snapshot" if stream.is_book else "none"
-            self.counts.resumes[outcome] += 1
-            entry["recovered"] = outcome
+        group.conflator.forget(stream.name)
+        delivery = group.deliveries[stream.name]
+        depth = delivery.depth if delivery is not None and stream.is_book else 0
+        snapshot = stream.top_snapshot(self._directory, self.counts, depth) if depth else None
+        if depth and delivery is not None and stream.top is not None:
+            group.conflator.look(stream.name, View(stream.channel, delivery, stream.top, stream.ring.seq))
+        entry, missed = self._recover(client, stream, views=bool(depth))
+        if missed is None and stream.is_book and not depth:
+            snapshot = stream.snapshot(self._directory, self.counts)
+        entry |= stream.entry()
+        frames = missed if missed is not None else () if snapshot is None else (snapshot,)
+        self.counts.sent[stream.channel] += len(frames)
         return entry, frames
 
-    def _set_rules(self, client: Client, rules: Rules, command_id: Id) -> None:
+    def _recover(
+        self, client: Client, stream: Stream, *, views: bool = False
+    ) -> tuple[dict[str, Any], Sequence[bytes] | None]:
+        """Return a stream's entry and all that was missed since the client's position, or None if that is not held."""
+        position = client.resume.pop(stream.name, None)
+        entry = stream.entry()
+        if position is None:
+            return entry, None
+        missed = stream.ring.after(position.epoch, position.seq)
+        if views and missed:
+            missed = None  # whole books' changes are not what was subscribed
+        outcome = "exact" if missed is not None else "snapshot" if stream.is_book else "none"
+        self.counts.resumes[outcome] += 1
+        entry["recovered"] = outcome
+        return entry, missed
+
+    def _drop_tops(self) -> None:
+        """Keep no best levels that nobody looks at any more."""
+        for stream in self.streams.values():
+            if stream.top is not None:
+                deliveries = [group.deliveries[stream.name] for group in self._groups()]
+                if not any(delivery is not None and delivery.depth for delivery in deliveries):
+                    stream.top = None
+
+    # Groups
+
+    def _groups(self) -> Iterable[Group]:
+        return (*self._shared.values(), *self._own)
+
+    def _checked(self, rules: Rules, command_id: Id) -> Rules:
         if len(rules) > self._limits.subscriptions_max:
             reason = f"more than {self._limits.subscriptions_max} subscriptions; unsubscribe or use patterns"
             raise RequestError("too_many_subscriptions", reason, command_id=command_id)
-        client.rules = rules
+        return rules
 
-    def _regroup(self, client: Client, waiting: set[str] | None = None) -> None:
-        """Put the client where its rules belong; alone while it waits for streams to start."""
-        self._ungroup(client)
-        if not client.rules or client.closing:
+    def _regroup(self, client: Client, rules: Rules, waiting: set[str]) -> None:
+        """Give the client other rules; what its old ones still owe it is sent first."""
+        conflator = Conflator()
+        old = client.group
+        if old is not None:
+            conflator = old.conflator.copy()
+            self._ungroup(client)
+            if not conflator.idle:
+                alone = Group(client.rules, self.counts, set(), conflator)
+                alone.clients[client] = None
+                alone.flush()
+        client.rules = rules
+        if not rules or client.closing:
             return
-        if waiting:
-            group = Group(client.rules, waiting)
-            self._own[group] = None
-        else:
-            shared = self._shared.get(client.rules)
-            group = self._shared[client.rules] = shared or Group(client.rules, set())
+        group = Group(rules, self.counts, waiting, conflator)
+        for name in self.streams:
+            if not group.wants(name):
+                conflator.forget(name)
+        self._own[group] = None
         group.clients[client] = None
         client.group = group
+        self._settle(group)
+
+    def _settle(self, group: Group) -> None:
+        """Let the client of a group of its own join its equals, once it has been told as much as they."""
+        if not group.idle:
+            return
+        shared = self._shared.get(group.rules)
+        if shared is None:
+            self._own.pop(group, None)
+            self._shared[group.rules] = group
+        elif shared is not group and shared.idle:
+            self._own.pop(group, None)
+            shared.conflator.join(group.conflator)
+            for client in group.clients:
+                shared.clients[client] = None
+                client.group = shared
+
+    def _split(self, group: Group, client: Client) -> None:
+        """Let a client that reads too slowly for the windows of its group go on alone."""
+        conflator = group.conflator.copy()
+        self._ungroup(client)
+        alone = Group(group.rules, self.counts, set(), conflator)
+        alone.clients[client] = None
+        client.group = alone
+        self._own[alone] = None
+        self._arm(alone)
 
     def _ungroup(self, client: Client) -> None:
         group, client.group = client.group, None
@@ -335,5 +368,34 @@ class Fanout:
             if self._shared.get(group.rules) is group:
                 del self._shared[group.rules]
 
+    # Windows
 
-__all__ = ["Client", "Counts", "Delivery", "Fanout", "Limits", "Stream"]
+    def _arm(self, group: Group) -> None:
+        """See to it that every window of the group ends at the next multiple of its interval."""
+        if group.conflator.idle or self.timer is None:
+            return
+        for interval in group.conflator.intervals() - self._armed:
+            self._armed.add(interval)
+            seconds = interval / 1000
+            now = self.timer.time()
+            when = (math.floor(now / seconds) + 1) * seconds
+            if when <= now:  # rounded down
+                when += seconds
+            self.timer.call_at(when, self._tick, interval)
+
+    def _tick(self, interval: int) -> None:
+        """End the windows of this interval; whoever has not read the last ones yet merges on."""
+        self._armed.discard(interval)
+        for group in self._groups():
+            if not group.conflator.idle:
+                slow = [client for client in group.clients if client.congested]
+                if group in self._own and slow:
+                    self._arm(group)
+                    continue
+                for client in slow:
+                    self._split(group, client)
+                group.flush(interval)
+                self._arm(group)
+        for group in list(self._own):
+            if not group.waiting:
+                self._settle(group)

@@ -28,6 +28,7 @@ class Market:
         self.series: dict[str, Series] = {}
         self.hub = Hub(lambda: list(self.trackers.values()))
         self.now = NOW_NS
+        self.gaps = True
         self.published: list[Event] = []
 
     def _tracker(self, symbol: str) -> BookTracker:
@@ -92,7 +93,7 @@ class Market:
         chance = self.random.random()
         if tracker.waiting or chance < 0.01:
             self.snapshot(symbol)
-        elif chance < 0.02:
+        elif chance < 0.02 and self.gaps:
             self.gap(symbol)
         elif chance < 0.25:
             self.trade(symbol)

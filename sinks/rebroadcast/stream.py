@@ -1,0 +1,89 @@
+"""One published stream as the rebroadcast knows it, and the counters of what subscribers were given."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from book.events import BOOK_CHANNELS, BookDelta, BookSnapshot, Event, Gap
+from sinks.rebroadcast.conflation import TopBook
+from sinks.rebroadcast.frames import frame
+from sinks.rebroadcast.ring import Ring
+from sinks.sink import Directory, encode_event
+
+
+class Counts:
+    """What the subscribers were given, as plain integers."""
+
+    __slots__ = ("conflated", "out_of_step", "resumes", "sent")
+
+    def __init__(self) -> None:
+        self.sent: Counter[str] = Counter()
+        """Messages by channel."""
+        self.conflated: Counter[str] = Counter()
+        """Events that another message stood for, by channel."""
+        self.resumes: Counter[str] = Counter({"exact": 0, "snapshot": 0, "none": 0})
+        self.out_of_step = 0
+        """Snapshots whose `seq` was not where the stream stands: 0, or there is a bug."""
+
+
+class Stream:
+    """A stream's ring, which knows where it stands; a book's state and, where wanted, its best levels."""
+
+    __slots__ = ("_framed", "_framed_at", "channel", "is_book", "name", "ring", "state", "top")
+
+    def __init__(self, name: str, ring: Ring) -> None:
+        self.name = name
+        self.channel = name.rpartition(":")[2]
+        self.is_book = self.channel in BOOK_CHANNELS
+        self.ring = ring
+        self.state: str | None = "syncing" if self.is_book else None
+        self.top: TopBook | None = None
+        self._framed: bytes | None = None
+        self._framed_at = -1
+
+    def entry(self) -> dict[str, Any]:
+        """Return where it stands, as `subscribed` and `list` show it."""
+        entry: dict[str, Any] = {"epoch": self.ring.epoch, "seq": self.ring.seq}
+        if self.state is not None:
+            entry["state"] = self.state
+        return entry
+
+    def took(self, event: Event) -> None:
+        """Take note of what an event says about the book."""
+        if isinstance(event, BookDelta | BookSnapshot):
+            self.state = event.state
+        elif isinstance(event, Gap):
+            self.state = event.state or "gap"
+        if self.top is not None:
+            self.top.take(event)
+
+    def snapshot(self, directory: Directory, counts: Counts) -> bytes | None:
+        """Return the book as it stands, framed; None while it waits for one. Encoded once per `seq`."""
+        seq = self.ring.seq
+        if self._framed_at != seq:
+            event = self._ask(directory, counts)
+            self._framed = None if event is None else frame(encode_event(event))
+            self._framed_at = seq
+        return self._framed
+
+    def top_snapshot(self, directory: Directory, counts: Counts, depth: int) -> bytes | None:
+        """Return its best levels alike, and keep them at hand from now on."""
+        event = self._ask(directory, counts)
+        if self.top is None:
+            self.top = TopBook()
+            if event is not None:
+                self.top.take(event)
+        if event is None:
+            return None
+        bids, asks = self.top.top(depth)
+        return frame(encode_event(msgspec.structs.replace(event, bids=list(bids.values()), asks=list(asks.values()))))
+
+    def _ask(self, directory: Directory, counts: Counts) -> BookSnapshot | None:
+        snapshot = directory.snapshot(self.name)
+        if snapshot is not None:
+            counts.out_of_step += snapshot.seq != self.ring.seq
+            self.state = snapshot.state
+        return snapshot
