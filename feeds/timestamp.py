@@ -11,7 +11,10 @@ from book.errors import FrameError
 _ISO: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(?:Z|\+00:?00)?", re.ASCII)
 _EPOCH_SECOND: dict[str, int] = {}
 _NS: Final = 1_000_000_000
+_USUAL: Final = len("2018-08-16T18:22:05.909Z")
 _MEMO_MAX: Final = 1024
+_NS_END: Final = 2**63
+"""Instants are 64-bit integers for whoever reads the events: up to the year 2262."""
 
 
 def from_iso(text: str) -> int:
@@ -24,9 +27,11 @@ def from_iso(text: str) -> int:
     """
     second = text[:19]
     base = _EPOCH_SECOND.get(second)
-    match = _ISO.fullmatch(text) if base is None or len(text) != 24 or text[23] != "Z" else None  # noqa: PLR2004
-    if base is not None and match is None and text[19] == "." and text[20:23].isdigit():
-        return base + int(text[20:23]) * 1_000_000
+    if base is not None and len(text) == _USUAL and text[19] == "." and text[23] == "Z":
+        digits = text[20:23]
+        if digits.isdecimal() and digits.isascii():
+            return base + int(digits) * 1_000_000
+    match = _ISO.fullmatch(text)
     if match is None:
         msg = f"not a time: {text[:40]!r}"
         raise FrameError(msg, reason="bad_time")
@@ -36,12 +41,12 @@ def from_iso(text: str) -> int:
         except ValueError as error:
             msg = f"not a time: {text[:40]!r}"
             raise FrameError(msg, reason="bad_time") from error
-        base = int(moment.timestamp()) * _NS
+        base = _bounded(int(moment.timestamp()) * _NS)
         if len(_EPOCH_SECOND) >= _MEMO_MAX:
             _EPOCH_SECOND.clear()
         _EPOCH_SECOND[second] = base
     fraction = match[2] or ""
-    return base + int(fraction.ljust(9, "0"))
+    return _bounded(base + int(fraction.ljust(9, "0")))
 
 
 def from_number(value: int) -> int:
@@ -50,11 +55,15 @@ def from_number(value: int) -> int:
 
     At least 1e17 is nanoseconds, 1e14 microseconds, 1e11 milliseconds, less is seconds (SFOX
     documents name two units for the same 19-digit field).
+
+    Raises:
+        FrameError: before 1970, or beyond what 64 bits hold.
+
     """
     for floor, factor in ((10**17, 1), (10**14, 1000), (10**11, 1_000_000)):
         if value >= floor:
-            return value * factor
-    return value * _NS
+            return _bounded(value * factor)
+    return _bounded(value * _NS)
 
 
 def from_milliseconds(value: int | str) -> int:
@@ -62,7 +71,7 @@ def from_milliseconds(value: int | str) -> int:
     Return the nanoseconds of a millisecond stamp sent as integer or text (OX.FUN sends both).
 
     Raises:
-        FrameError: not an integer.
+        FrameError: not an integer, before 1970, or beyond what 64 bits hold.
 
     """
     if isinstance(value, str):
@@ -70,4 +79,11 @@ def from_milliseconds(value: int | str) -> int:
             msg = f"not a time: {value[:40]!r}"
             raise FrameError(msg, reason="bad_time")
         value = int(value)
-    return value * 1_000_000
+    return _bounded(value * 1_000_000)
+
+
+def _bounded(time_ns: int) -> int:
+    if not 0 <= time_ns < _NS_END:
+        msg = f"not a time: {time_ns} ns"
+        raise FrameError(msg, reason="bad_time")
+    return time_ns
