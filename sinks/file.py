@@ -135,6 +135,7 @@ class FileSink(Sink):
         self._rotated_files = 0
         self._cut_bytes = 0
         self._archived = Tidied()
+        self._running = False
         self._closing = False
         self._finished = False
         self._reopen = False
@@ -278,6 +279,7 @@ class FileSink(Sink):
 
     async def run(self) -> None:
         """Write what is queued until closed; a failing disk is tried again for ever."""
+        self._running = True
         if self._disk is None:
             await self.open()
         housekeeper = asyncio.create_task(self._keep_house(), name=f"sink-{self.name}-archive")
@@ -314,6 +316,8 @@ class FileSink(Sink):
                 await self._done.wait()
         except TimeoutError:
             self._abandon.set()
+            if not self._running:
+                self._release()
 
     def _hurry(self) -> None:
         for event in (self._wake, self._full, self._urgent):
