@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from daemon.config import Config, parse
 from daemon.logs import LineWriter, Logs
@@ -110,7 +111,11 @@ def _signals_restored() -> Iterator[None]:
 @contextlib.asynccontextmanager
 async def running(table: dict[str, Any], *, notifier: Notifier | None = None) -> AsyncIterator[Running]:
     """Run a daemon under the configuration; stop it in order in the end."""
-    with tempfile.TemporaryDirectory(prefix="skulk-test-") as folder, _signals_restored():
+    with (
+        tempfile.TemporaryDirectory(prefix="skulk-test-") as folder,
+        _signals_restored(),
+        mock.patch("daemon.run._WATCH_SECONDS", 0.02),
+    ):
         table.setdefault("daemon", {}).setdefault("state_directory", f"{folder}/state")
         log = LogFile(Path(folder) / "log")
 
