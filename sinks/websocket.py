@@ -9,61 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http
+import errno
+import functools
 import logging
-from collections import Counter
 from pathlib import Path
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final
 
 import msgspec
-from websockets.asyncio.server import Server, ServerConnection, serve, unix_serve
-from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
+from websockets.asyncio.server import Server, serve, unix_serve
 
 from book.errors import ConfigError, SinkError
-from sinks.rebroadcast.access import (
-    Listen,
-    Rate,
-    bearer_of,
-    parse_listen,
-    read_token,
-    same_token,
-    tls_context,
-)
-from sinks.rebroadcast.client import Client
+from sinks.rebroadcast.access import Listen, parse_listen, read_token, tls_context
 from sinks.rebroadcast.connection import RebroadcastConnection
 from sinks.rebroadcast.fanout import Fanout, Limits
-from sinks.rebroadcast.protocol import (
-    CLOSE_ABNORMAL,
-    CLOSE_BAD_REQUESTS,
-    CLOSE_BAD_TOKEN,
-    CLOSE_CLIENT_LIMIT,
-    CLOSE_POLICY,
-    Auth,
-    Id,
-    List,
-    Ping,
-    RequestError,
-    Subscribe,
-    Unsubscribe,
-    authenticated,
-    failed,
-    parse_command,
-    pong,
-)
+from sinks.rebroadcast.protocol import CLOSE_SHUTTING_DOWN
+from sinks.rebroadcast.reception import Reception, ReceptionLimits
 from sinks.rebroadcast.ring import RingLimits
 from sinks.rebroadcast.saved import load, save
 from sinks.sink import Batch, Sink, SinkConfig, SinkContext
 from sinks.thread import WorkerThread
 
-_HANDSHAKES_MAX: Final = 64
-"""Connections that may be in their opening handshake at once, beyond `clients_max`."""
 _OPEN_TIMEOUT_SECONDS: Final = 10.0
 _CLOSE_TIMEOUT_SECONDS: Final = 5.0
-_ERRORS_MAX: Final = 100
-"""Commands refused in a row before a client is closed: it is not talking to us."""
-_CONTROLS_PER_COMMAND: Final = 10
-"""Ping and pong frames allowed for each command allowed."""
+_PENDING_BYTES_MIN: Final = 64 * 1024
 
 
 class WebsocketConfig(SinkConfig, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="websocket"):
@@ -135,7 +103,7 @@ class WebsocketConfig(SinkConfig, frozen=True, forbid_unknown_fields=True, kw_on
 
 class WebsocketSink(Sink):
     """
-    The server around a `Fanout`: accepts clients, reads their commands, closes them.
+    The server around a `Fanout` and its `Reception`.
 
     `write` only hands bytes to transports; it never waits and never raises for a client.
     """
@@ -154,24 +122,29 @@ class WebsocketSink(Sink):
                 interval_milliseconds_min=config.conflate_interval_milliseconds_min,
             ),
         )
-        self.commands: Counter[str] = Counter()
-        self.command_errors: Counter[str] = Counter()
-        self.refused: Counter[str] = Counter()
-        self.closes: Counter[int] = Counter()
-        self.warnings = 0
-        self.clients_taken = 0
-        self._token = None if config.auth_token_file is None else read_token(config.auth_token_file)
+        self.reception = Reception(
+            self.fanout,
+            ReceptionLimits(
+                allowed_origins=frozenset(config.allowed_origins),
+                clients_max=config.clients_max,
+                clients_per_address_max=config.clients_per_address_max,
+                commands_per_second=config.commands_per_second,
+                client_buffer_bytes_max=config.client_buffer_bytes_max,
+                authentication_seconds=_OPEN_TIMEOUT_SECONDS,
+            ),
+            None if config.auth_token_file is None else read_token(config.auth_token_file),
+            context.wall_clock_ns,
+            context.log,
+        )
         self._tls = (
             None
             if config.tls_cert_file is None or config.tls_key_file is None
             else tls_context(config.tls_cert_file, config.tls_key_file)
         )
         self._listen = parse_listen(config.listen)
+        self._address = str(self._listen)
         self._server: Server | None = None
-        self._connections: set[RebroadcastConnection] = set()
-        self._addresses: Counter[str] = Counter()
         self._closed = asyncio.Event()
-        self._unhealthy: str | None = None
 
     # Sink
 
@@ -204,14 +177,14 @@ class WebsocketSink(Sink):
         self.fanout.refresh()
         options: dict[str, Any] = {
             "compression": None,
-            "create_connection": RebroadcastConnection,
-            "process_request": self._check_request,
+            "create_connection": functools.partial(RebroadcastConnection, self.reception),
+            "process_request": self.reception.check,
             "open_timeout": _OPEN_TIMEOUT_SECONDS,
             "close_timeout": _CLOSE_TIMEOUT_SECONDS,
             "ping_interval": self.config.ping_interval_seconds or None,
             "ping_timeout": self.config.ping_timeout_seconds or None,
             "max_size": self.config.message_bytes_max,
-            "write_limit": max(64 * 1024, self.config.client_buffer_bytes_max // 4),
+            "write_limit": max(_PENDING_BYTES_MIN, self.config.client_buffer_bytes_max // 4),
             "server_header": None,
             "logger": _silent_logger(),
             "ssl": self._tls,
@@ -220,9 +193,11 @@ class WebsocketSink(Sink):
         try:
             if listen.path is not None:
                 await _check_unused(listen.path)
-                self._server = await unix_serve(self._serve_client, listen.path, **options)
+                self._server = await unix_serve(self.reception.serve, listen.path, **options)
             else:
-                self._server = await serve(self._serve_client, listen.host, listen.port, **options)
+                self._server = await serve(self.reception.serve, listen.host, listen.port, **options)
+                host, port = next(iter(self._server.sockets)).getsockname()[:2]
+                self._address = str(Listen(host, port))
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise SinkError(f"sink {self.name}: cannot listen on {listen}: {reason}") from error
@@ -240,19 +215,19 @@ class WebsocketSink(Sink):
                 return
 
     async def close(self, timeout_seconds: float) -> None:
-        """Send what is held, close every client with 1001, save the rings."""
-        server = self._server
+        """Send what windows hold, close every client with 1001, save the rings."""
+        server, self._server = self._server, None
         if server is not None:
             self.fanout.flush()
-            server.close(code=1001, reason="shutting down")
-            done, _ = await asyncio.wait({asyncio.ensure_future(server.wait_closed())}, timeout=timeout_seconds)
-            if not done:
-                for connection in list(self._connections):
-                    connection.transport.abort()
-                await server.wait_closed()
+            server.close(code=CLOSE_SHUTTING_DOWN, reason="shutting down")
+            self.reception.dismiss()
+            closing = asyncio.ensure_future(server.wait_closed())
+            await asyncio.wait({closing}, timeout=timeout_seconds)
+            if not closing.done():
+                self.reception.abort()
+                await closing
             if self._listen.path is not None:
                 _remove(self._listen.path)
-            self._server = None
             await self._save()
         self._closed.set()
 
@@ -270,10 +245,7 @@ class WebsocketSink(Sink):
     @property
     def address(self) -> str:
         """Where it listens, with the port it got."""
-        if self._server is None or self._listen.path is not None:
-            return str(self._listen)
-        host, port = next(iter(self._server.sockets)).getsockname()[:2]
-        return str(Listen(host, port))
+        return self._address
 
     @property
     def url(self) -> str:
@@ -284,148 +256,24 @@ class WebsocketSink(Sink):
 
     def describe(self) -> dict[str, Any]:
         """Return what /status shows."""
-        fanout = self.fanout
+        fanout, reception = self.fanout, self.reception
         return {
             "listen": self.address,
             "url": self.url,
             "clients": len(fanout.clients),
-            "clients_taken": self.clients_taken,
-            "subscriptions": sum(len(client.rules) for client in fanout.clients),
+            "clients_taken": reception.taken,
+            "subscriptions": fanout.subscriptions,
             "streams": len(fanout.streams),
             "sent": dict(fanout.counts.sent),
             "conflated": dict(fanout.counts.conflated),
             "resumes": dict(fanout.counts.resumes),
-            "closes": {str(code): count for code, count in self.closes.items()},
-            "refused": dict(self.refused),
-            "commands": dict(self.commands),
-            "command_errors": dict(self.command_errors),
-            "warnings": self.warnings,
+            "closes": {str(code): count for code, count in reception.closes.items()},
+            "refused": dict(reception.refused),
+            "commands": dict(reception.commands),
+            "command_errors": dict(reception.command_errors),
+            "warnings": reception.warnings,
             "ring_bytes": fanout.ring_limits.bytes_held,
         }
-
-    # Clients
-
-    def _check_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Let a handshake pass, or answer why not."""
-        connection = cast("RebroadcastConnection", connection)
-        origins = request.headers.get_all("Origin")
-        if any(origin not in self.config.allowed_origins for origin in origins):
-            self.refused["origin"] += 1
-            return connection.respond(http.HTTPStatus.FORBIDDEN, "This origin is not in allowed_origins.\n")
-        if self._token is not None:
-            for header in request.headers.get_all("Authorization"):
-                given = bearer_of(header)
-                if given is None or not same_token(given, self._token):
-                    self.refused["token"] += 1
-                    response = connection.respond(http.HTTPStatus.UNAUTHORIZED, "Wrong token.\n")
-                    response.headers["WWW-Authenticate"] = "Bearer"
-                    return response
-                connection.authenticated = True
-        return None
-
-    async def _serve_client(self, connection: ServerConnection) -> None:
-        """Talk to one client from the end of its handshake to its close."""
-        connection = cast("RebroadcastConnection", connection)
-        config = self.config
-        address = _address_of(connection)
-        limit = config.clients_per_address_max
-        if len(self._connections) >= config.clients_max or (limit is not None and self._addresses[address] >= limit):
-            self.refused["client_limit"] += 1
-            self.closes[CLOSE_CLIENT_LIMIT] += 1
-            await connection.close(CLOSE_CLIENT_LIMIT, "too many clients")
-            return
-        log = self.context.log.bind(client=address)
-        client = Client(connection, config.client_buffer_bytes_max)
-        self._connections.add(connection)
-        self._addresses[address] += 1
-        self.clients_taken += 1
-        controls = Rate(config.commands_per_second * _CONTROLS_PER_COMMAND, connection.loop.time())
-
-        def count_control() -> None:
-            if client.lagging or not controls.take(connection.loop.time()):
-                client.close(CLOSE_POLICY, "too many control frames")
-
-        connection.on_control = count_control
-        connection.on_drained = client.drained
-        log.info("client.connected", clients=len(self._connections))
-        try:
-            if self._token is None or connection.authenticated or await self._authenticate(connection):
-                self.fanout.join(client)
-                await self._converse(connection, client)
-        except ConnectionClosed:
-            pass
-        finally:
-            self.fanout.leave(client)
-            self._connections.discard(connection)
-            self._addresses[address] -= 1
-            if not self._addresses[address]:
-                del self._addresses[address]
-            self.warnings += client.warnings
-            await connection.wait_closed()
-            code = int(connection.protocol.close_code or CLOSE_ABNORMAL)
-            self.closes[code] += 1
-            log.info("client.closed", code=code, reason=connection.protocol.close_reason, sent_bytes=client.sent_bytes)
-
-    async def _authenticate(self, connection: RebroadcastConnection) -> bool:
-        """Take the token as the first message; False when the client is being closed."""
-        token = self._token
-        problem = "token missing"
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_OPEN_TIMEOUT_SECONDS):
-                message = await connection.recv()
-            command_id: Id = None
-            try:
-                command = parse_command(message if isinstance(message, str) else b"")
-                command_id = command.id
-                if isinstance(command, Auth) and token is not None:
-                    if same_token(command.token, token):
-                        connection.write(authenticated(command.id))
-                        return True
-                    problem = "wrong token"
-            except RequestError as error:
-                command_id = error.command_id
-            connection.write(failed(RequestError("unauthorized", problem, command_id=command_id)))
-        self.refused["token"] += 1
-        await connection.close(CLOSE_BAD_TOKEN, problem)
-        return False
-
-    async def _converse(self, connection: RebroadcastConnection, client: Client) -> None:
-        """Carry out commands, one after the other, no faster than their answers are read."""
-        rate = Rate(self.config.commands_per_second, connection.loop.time())
-        errors = 0
-        async for message in connection:
-            try:
-                self._carry_out(client, message, allowed=rate.take(connection.loop.time()))
-                errors = 0
-            except RequestError as error:
-                errors += 1
-                self.command_errors[error.code] += 1
-                client.send(failed(error))
-                if errors > _ERRORS_MAX:
-                    client.close(CLOSE_BAD_REQUESTS, "too many bad requests")
-            await connection.drained()
-            while client.starting and connection.is_open():
-                self.fanout.start_some(client)
-                await connection.drained()
-
-    def _carry_out(self, client: Client, message: str | bytes, *, allowed: bool) -> None:
-        if not allowed:
-            raise RequestError("rate_limited", "too many commands; slow down", temporary=True)
-        if not isinstance(message, str):
-            raise RequestError("binary_message", "commands are text messages")
-        command = parse_command(message)
-        self.commands[type(command).__name__.lower()] += 1
-        match command:
-            case Subscribe():
-                self.fanout.subscribe(client, command)
-            case Unsubscribe():
-                self.fanout.unsubscribe(client, command)
-            case List():
-                self.fanout.list(client, command)
-            case Ping():
-                client.send(pong(command.id, self.context.wall_clock_ns()))
-            case Auth():
-                client.send(authenticated(command.id))
 
     # State
 
@@ -463,11 +311,6 @@ def _silent_logger() -> logging.Logger:
     return logger
 
 
-def _address_of(connection: RebroadcastConnection) -> str:
-    peer = connection.remote_address
-    return str(peer[0]) if isinstance(peer, tuple) else "unix"
-
-
 def _remove(path: str) -> None:
     with contextlib.suppress(OSError):
         Path(path).unlink()
@@ -480,4 +323,4 @@ async def _check_unused(path: str) -> None:
     except OSError:
         return
     writer.close()
-    raise OSError(98, "address already in use")
+    raise OSError(errno.EADDRINUSE, "address already in use")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import Frame, Opcode
@@ -18,6 +18,16 @@ from websockets.protocol import State
 
 _CONTROL_FRAMES: Final = frozenset({Opcode.PING, Opcode.PONG})
 _WRITE_ERRORS: Final = (OSError, RuntimeError)  # uvloop raises the latter on a closed transport
+
+
+class Door(Protocol):
+    """Who counts the connections, from the first byte to the last."""
+
+    def came(self, connection: RebroadcastConnection, /) -> bool:
+        """Take note of a new connection; False turns it away."""
+
+    def went(self, connection: RebroadcastConnection, /) -> None:
+        """Take note that a connection is gone."""
 
 
 class RebroadcastConnection(ServerConnection):
@@ -28,8 +38,9 @@ class RebroadcastConnection(ServerConnection):
     reading. The budget of its client is what bounds the buffer.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (handed on)
+    def __init__(self, door: Door, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (handed on)
         super().__init__(*args, **kwargs)
+        self._door = door
         self.authenticated = False
         """Whether the handshake carried the token."""
         self.on_control: Callable[[], None] | None = None
@@ -38,7 +49,26 @@ class RebroadcastConnection(ServerConnection):
         self._drained.set()
         self._closing: asyncio.Task[None] | None = None
 
-    # asyncio.Protocol: not handed on, so that the library never waits for a slow peer
+    @property
+    def shaken(self) -> bool:
+        """Whether the opening handshake is over."""
+        return self.protocol.state is not State.CONNECTING
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Knock at the door."""
+        super().connection_made(transport)
+        if not self._door.came(self):
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let nobody wait for a peer that is gone."""
+        super().connection_lost(exc)
+        self._drained.set()
+        self._door.went(self)
+
+    # Not handed on, so that the library never waits for a slow peer:
 
     def pause_writing(self) -> None:
         """Take note that the transport holds more than its mark."""
@@ -49,11 +79,6 @@ class RebroadcastConnection(ServerConnection):
         self._drained.set()
         if self.on_drained is not None:
             self.on_drained()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Let nobody wait for a peer that is gone."""
-        super().connection_lost(exc)
-        self._drained.set()
 
     def process_event(self, event: Any) -> None:  # noqa: ANN401 (a request, then frames)
         """Count control frames: each costs an answer."""

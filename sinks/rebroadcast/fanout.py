@@ -77,6 +77,11 @@ class Fanout:
         self._own: dict[Group, None] = {}
         self._armed: set[int] = set()
 
+    @property
+    def subscriptions(self) -> int:
+        """How many streams are being delivered to how many clients, multiplied out."""
+        return sum(len(group.clients) * sum(map(group.wants, self.streams)) for group in self._groups())
+
     # From the hub
 
     def write(self, events: Sequence[Event], lines: Sequence[bytes]) -> None:
@@ -119,6 +124,7 @@ class Fanout:
         """Forget a subscriber."""
         self.clients.pop(client, None)
         self._ungroup(client)
+        self._drop_tops()
 
     def subscribe(self, client: Client, command: Subscribe) -> None:
         """
@@ -200,7 +206,6 @@ class Fanout:
             if not client.active and not client.congested:
                 client.send(data)
             client.active = False
-        self._drop_tops()
 
     def flush(self) -> None:
         """End all windows now, for everybody."""
@@ -322,16 +327,16 @@ class Fanout:
                 alone.clients[client] = None
                 alone.flush()
         client.rules = rules
-        if not rules or client.closing:
-            return
-        group = Group(rules, self.counts, waiting, conflator)
-        for name in self.streams:
-            if not group.wants(name):
-                conflator.forget(name)
-        self._own[group] = None
-        group.clients[client] = None
-        client.group = group
-        self._settle(group)
+        if rules and not client.closing:
+            group = Group(rules, self.counts, waiting, conflator)
+            for name in self.streams:
+                if not group.wants(name):
+                    conflator.forget(name)
+            self._own[group] = None
+            group.clients[client] = None
+            client.group = group
+            self._settle(group)
+        self._drop_tops()
 
     def _settle(self, group: Group) -> None:
         """Let the client of a group of its own join its equals, once it has been told as much as they."""

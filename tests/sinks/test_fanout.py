@@ -468,6 +468,26 @@ def test_a_change_of_mind_loses_nothing_of_an_open_window():
     check(reader, {})
 
 
+def test_best_levels_go_on_when_other_rules_are_added():
+    """A second subscription does not disturb the first, whatever state that keeps."""
+    bench = Bench()
+    bench.market.snapshot("ETH-BTC")
+    reader = Reader(bench, {})
+    reader.command(op="subscribe", channels=["book"], streams=["*:ETH-BTC"], depth=4)
+    bench.anything(20)
+    reader.command(op="subscribe", channels=["trade"])
+    bench.anything(200)
+    bench.market.snapshot("ETH-BTC")
+    bench.market.delta("ETH-BTC")
+    bench.settle()
+    reader.read()
+    assert reader.complaints == []
+    mine, true = reader.state.books["sunflower:ETH-BTC:book"].book, bench.market.trackers["ETH-BTC"].book
+    assert [mine.bids.top(), mine.asks.top()] == [true.bids.top(4), true.asks.top(4)]
+    reader.command(op="unsubscribe")
+    assert [stream.name for stream in bench.fanout.streams.values() if stream.top is not None] == []
+
+
 def test_a_large_subscription_starts_in_parts():
     """Every stream is announced once, under the command's id; what runs meanwhile is not disturbed."""
     bench = Bench()
