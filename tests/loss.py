@@ -19,7 +19,7 @@ def assert_nothing_unaccounted(feeds: Iterable[Feed], hub: Hub, sinks: Iterable[
 
     `late` are sinks that were added while the hub was already publishing.
     """
-    feeds, sinks, late = list(feeds), list(sinks), set(late)
+    feeds = list(feeds)
     for feed in feeds:
         refused = feed.rejected.total()
         assert 0 <= refused <= feed.frames, f"{feed.venue.name}: {refused} frames rejected of {feed.frames}"
@@ -29,6 +29,12 @@ def assert_nothing_unaccounted(feeds: Iterable[Feed], hub: Hub, sinks: Iterable[
     numbered = sum(series.seq - began.get(series.stream, 0) for series in streams.values())
     waiting = len(hub._pending)
     assert numbered == hub.events + waiting, f"feeds numbered {numbered}, the hub has {hub.events} + {waiting}"
+    assert_sinks_add_up(hub, sinks, late=late)
+
+
+def assert_sinks_add_up(hub: Hub, sinks: Iterable[Sink], *, late: Iterable[Sink] = ()):
+    """What the hub handed out reached every sink, and each knows where all of it went."""
+    late = set(late)
     for sink in sinks:
         counts = sink.counts
         if sink in late:

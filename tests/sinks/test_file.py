@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -550,6 +552,34 @@ async def test_writing_queues_and_returns(tmp_path: Path, monkeypatch):
         assert time.perf_counter() - started < 5
         assert case.sink.queue_bytes[0] <= 1 << 20
         await case.close(1)
+
+
+def test_a_filesystem_without_space(tmp_path: Path):
+    """A real one, of a few hundred KiB: nobody else notices, data resumes with the space, the loss is a number."""
+    command = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-m", "tests.sinks.full_disk"]
+    if shutil.which("unshare") is None or subprocess.run([*command[:4], "true"], check=False).returncode:
+        pytest.skip("no user namespaces here: a small filesystem cannot be mounted")
+    out = subprocess.run(
+        [*command, str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    if "mount:" in out.stderr:
+        pytest.skip(f"mounting is not allowed here: {out.stderr.splitlines()[0]}")
+    assert out.returncode == 0, out.stderr
+    seen = json.loads(out.stdout)
+    assert seen["good"] == seen["memory"] == seen["published"]
+    assert seen["good_dropped"] == 0
+    assert seen["slowest_publish"] < 0.05
+    assert 0 < seen["written_when_full"] < seen["bad_written"]
+    assert seen["in_order"]
+    assert seen["last_kept"] == seen["published"]
+    assert seen["bad_kept"] == seen["bad_written"] == seen["published"] - seen["bad_dropped"]
+    assert seen["told"] == seen["bad_dropped"] > 500
+    assert (seen["failed"], seen["recovered"]) == (1, 1)
 
 
 # Crashes
