@@ -38,12 +38,15 @@ class CaptureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """`[capture]`: record the raw traffic of every feed. Limits are per feed; sizes are those of the packed files."""
 
     directory: str = "./capture"
+    """Where the recordings go."""
     rotate_bytes_max: Annotated[int, msgspec.Meta(ge=65_536)] = 256 * 1024**2
     """A file ends at about so many bytes, and at midnight UTC."""
     retain_bytes_max: Annotated[int, msgspec.Meta(ge=65_536)] = 10 * 1024**3
     """The oldest files are deleted so that all files of a feed stay below this."""
     retain_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Files that ended longer ago are deleted."""
     flush_interval_milliseconds: Annotated[int, msgspec.Meta(ge=1)] = 1000
+    """How long frames may wait before they are written."""
     buffer_bytes_max: Annotated[int, msgspec.Meta(ge=65_536)] = 64 * 1024 * 1024
     """What waits for a slow or failing disk; what does not fit is left out, counted and told in the file."""
 

@@ -44,11 +44,13 @@ class FileConfig(SinkConfig, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """`[[sinks]] type = "file"`."""
 
     directory: str = "./data"
+    """Where the files go; no other sink may use it."""
     layout: Layout = "venue"
     """One file for each venue, each channel of a venue, or each stream."""
     rotate_at: Period = "day"
     """UTC boundary, judged by each event's own `ts_recv`."""
     rotate_bytes_max: Annotated[int, msgspec.Meta(ge=4096)] = 1024**3
+    """A file is also finished at about so many bytes."""
     compress: Compress = "zstd"
     """What becomes of a rotated file."""
     retain_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
@@ -58,6 +60,7 @@ class FileConfig(SinkConfig, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     free_bytes_min: Annotated[int, msgspec.Meta(ge=0)] = 0
     """The oldest rotated files are deleted while the filesystem has less; then writing pauses."""
     flush_interval_milliseconds: Positive = 500
+    """How long events may wait before they are written."""
     fsync: Fsync = "rotate"
     """When data is forced onto the disk: as a file is rotated or closed, at every flush, or never."""
     buffer_bytes_max: Annotated[int, msgspec.Meta(ge=65_536)] = 64 * 1024 * 1024

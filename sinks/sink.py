@@ -300,8 +300,11 @@ class SinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fi
     """Settings every sink has; each sink's own derive from this and say how to build it."""
 
     name: str | None = None
+    """What logs, metrics and /status call this sink; unset: its type."""
     channels: list[str] | None = None
+    """Only these channels; unset: all."""
     streams: list[str] | None = None
+    """Only streams that match one of these globs over `venue:symbol`; unset: all."""
 
     def build(self, context: SinkContext) -> Sink:
         """Make the sink."""

@@ -21,6 +21,7 @@ class StdoutConfig(SinkConfig, frozen=True, forbid_unknown_fields=True, kw_only=
     """`[[sinks]] type = "stdout"`."""
 
     buffer_bytes_max: Annotated[int, msgspec.Meta(ge=65_536)] = 16 * 1024 * 1024
+    """What waits for a slow reader; what does not fit is dropped, counted and told in its place."""
 
     def build(self, context: SinkContext) -> Sink:
         """Make the sink."""
