@@ -47,7 +47,10 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "channels": ["book", "trade"],
     "directory": "./data",
     "name": "main",
+    "clients_per_address_max": 10,
     "rest_url": "https://127.0.0.1:8443/",
+    "retain_bytes_max": 100 * 1024**3,
+    "retain_seconds": 7 * 86400.0,
     "stale_after_seconds": 60.0,
     "state_directory": "./state",
     "streams": ["*:BTC-*"],
@@ -67,7 +70,7 @@ def default_config() -> str:
     """Return the annotated default configuration."""
     parts = [_HEAD, _table("[daemon]", DaemonConfig, {})]
     parts.append(_table("[ops]", OpsConfig, {"listen": "127.0.0.1:7411"}))
-    parts.append(_table("[capture]", CaptureConfig, None, {"directory": "./captures"}))
+    parts.append(_table("[capture]", CaptureConfig, None))
     parts.append(f"# {_FEED_DOC}\n")
     for venue in VENUES.values():
         active = _ACTIVE.get(venue.name)
