@@ -139,9 +139,18 @@ class SimulatorServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Every venue listens and its market moves."""
-        for offset, port in enumerate(self._ports.values()):
-            await port.listen(self._host, self._first_port + offset if self._first_port else 0)
+        """
+        Every venue listens and its market moves.
+
+        Raises:
+            OSError: a port is taken; none is held then.
+        """
+        try:
+            for offset, port in enumerate(self._ports.values()):
+                await port.listen(self._host, self._first_port + offset if self._first_port else 0)
+        except OSError:
+            await self.stop()
+            raise
         self._pump_task = asyncio.create_task(self._pump(), name="simulator-pump")
 
     async def stop(self) -> None:

@@ -31,7 +31,7 @@ _COMMANDS_PER_MINUTE: Final = 40
 _BLOCK_NS: Final = 2 * MINUTE_NS
 _REST_PER_TEN_SECONDS: Final = 250
 _PAST_TRADES: Final = 60
-_REMEMBERED_CONNECTIONS: Final = 64
+_REMEMBERED_CONNECTIONS: Final = 16
 
 
 # The books one connection was sent, by sequence: the pair and what was published of it.
@@ -237,7 +237,7 @@ class SfoxVenue(SimulatedVenue):
             if not self._listeners[feed]:
                 continue
             payload = self.book_payload(pair, time_ns, is_net=is_net)
-            publication = Publication(dict(pair.versions), is_net)
+            publication = Publication(tuple(pair.versions.values()), is_net)
             for connection_id, connection in self._listeners[feed].items():
                 connection.push(feed, payload, time_ns)
                 sent = self._sent[connection_id]

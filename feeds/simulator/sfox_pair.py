@@ -14,9 +14,9 @@ from feeds.simulator.venue import Truth
 
 
 class Publication(NamedTuple):
-    """A blended book that was published: the version of each source's ladder, and whether fees are in the prices."""
+    """A blended book that was published: the versions of its sources' ladders, and whether fees are in the prices."""
 
-    versions: Mapping[str, int]
+    versions: tuple[int, ...]
     is_net: bool
 
 
@@ -55,7 +55,7 @@ class Pair:
         """The book that was published, from the histories of its sources; None when one of them is forgotten."""
         bids: dict[str, Levels] = {}
         asks: dict[str, Levels] = {}
-        for name, version in publication.versions.items():
+        for name, version in zip(self.versions, publication.versions, strict=True):
             levels = self._histories[name].at(version)
             if levels is None:
                 return None

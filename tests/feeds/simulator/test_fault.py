@@ -4,20 +4,22 @@ import json
 import re
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 from zlib import crc32
 
 import msgspec
 import pytest
 
+from feeds.simulator import fault as fault_module
 from feeds.simulator.exact_json import dumps, loads
 from feeds.simulator.fault import FAULTS, Fault, FaultScript, load
 from feeds.simulator.faulty_venue import FaultyVenue
 from feeds.simulator.frame_label import label
 from feeds.simulator.registry import SIMULATORS
 from feeds.simulator.sfox import SfoxOptions
-from feeds.simulator.spoiled_frame import random_text
-from feeds.simulator.venue import Reply
+from feeds.simulator.spoiled_frame import random_text, spoiled
+from feeds.simulator.venue import Reply, SimulatedConnection, Truth
 from tests.feeds.simulator.replica import (
     MILLISECOND_NS,
     SECOND_NS,
@@ -31,6 +33,7 @@ from tests.feeds.simulator.replica import (
 )
 
 _CHECKED = re.compile(r'"asks":(\[.*\]),"bids":(\[.*\]),"checksum":(\d+)')
+SCRIPTS = Path(fault_module.__file__).parent / "scripts"
 NAMES = list(SIMULATORS)
 
 
@@ -494,3 +497,44 @@ def test_prices_of_thirty_decimals_are_the_same_prices():
     for level in json.loads(frame)["params"]["ask"]:
         assert len(level["price"].partition(".")[2]) == 30
         assert Decimal(level["price"]) > 0
+
+
+@pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_scripts_that_come_with_it_can_be_run(name, path):
+    """A client that reconnects whenever it has lost its connection sees every fault of the script happen."""
+    script = load(path)
+    venue = FaultyVenue(made(name), script, start_ns=START_NS)
+    clients: list[SimulatedConnection] = []
+    for tenth in range(300):
+        now_ns = START_NS + tenth * SECOND_NS // 10
+        venue.advance(now_ns)
+        if not clients and tenth % 10 == 0:
+            outcome = venue.open(tenth, venue.ws_path, now_ns)
+            if isinstance(outcome, SimulatedConnection):
+                clients.append(outcome)
+                for command in subscriptions(venue):
+                    outcome.receive(command, now_ns)
+        for client in clients[:]:
+            client.frames_due(now_ns)
+            fatal = {mishap.kind for mishap in client.mishaps_due(now_ns)} & {"vanish", "reset", "cut"}
+            if fatal or client.close_code is not None:
+                clients.remove(client)
+                venue.closed(client.connection_id)
+        venue.rest("GET", "/", {}, {}, now_ns)
+    if path.stem != "storm":
+        at_all = {fault.fault for fault in script.faults if fault.concerns(name)}
+        assert at_all - set(venue.injected) <= {"wrong_checksum", "late_snapshot", "missing_ack"}
+    assert len(venue.injected) >= 4
+
+
+@pytest.mark.parametrize("fault", ["drop", "stall", "crossed", "zero_level", "unsorted", "duplicate_levels", "unknown"])
+def test_faults_of_frames_without_levels_or_truth(fault):
+    """What has nothing to spoil stays as it is."""
+    for name in NAMES:
+        _, frames = frames_of(name, {"fault": fault, "frame": "ticker", "count": 3, "seconds": 1}, seconds=4)
+        for frame in frames:
+            decode(frame)
+    assert spoiled("long_numbers", "[]", Random(1), None) is None
+    assert spoiled("novelty", "{}", Random(1), None) is None
+    assert spoiled("crossed", '{"params":{"ask":[],"bid":[]}}', Random(1), Truth([], [("1", "1"), ("2", "1")])) is None

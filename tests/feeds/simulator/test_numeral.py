@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feeds.simulator.numeral import fixed, java, plain, short
+from feeds.simulator.timestamp import parse
 
 VALUES = st.integers(min_value=0, max_value=10**18)
 DECIMALS = st.integers(min_value=0, max_value=12)
@@ -25,6 +26,18 @@ def test_java_is_what_repr_is(value, decimals):
     number = value / 10**decimals
     if 1e-3 <= number < 1e7:
         assert java(value, decimals) == repr(number)
+
+
+@pytest.mark.parametrize(
+    ("text", "time_ns"),
+    [
+        ("1700000000000", 1_700_000_000_000_000_000),
+        ("2023-11-14T22:13:20.007Z", 1_700_000_000_007_000_000),
+        ("2023-11-14T22:13:20", 1_700_000_000_000_000_000),
+    ],
+)
+def test_times_are_read(text, time_ns):
+    assert parse(text) == time_ns
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ def test_tickers_come_every_three_seconds_as_numbers(venue, connection):
 
 def test_the_session_restarts_at_midnight():
     midnight_ns = (START_NS // (86_400 * SECOND_NS) + 1) * 86_400 * SECOND_NS
-    venue = made("sfox")
+    venue = made("sfox", rate=0.1)
     before = decode(venue.rest("GET", "/v1/markets/ticker/btcusd", {}, {}, START_NS).body)
     venue.advance(midnight_ns + SECOND_NS)
     after = decode(venue.rest("GET", "/v1/markets/ticker/btcusd", {}, {}, midnight_ns).body)
