@@ -6,7 +6,7 @@ Without this file every resync of a storm would cost two commands of a budget of
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 Verb = Literal["subscribe", "unsubscribe"]
@@ -16,14 +16,17 @@ _NONE: Final = object()
 
 class CommandQueue:
     """
-    Channel names waiting to be asked for or left, in order, each at most once.
+    Channel names waiting to be asked for or left, in order, each at most once. It never sends.
 
-    Leaving goes first, so that leaving and asking again (a resync) is one of each. It never sends.
+    Leaving goes first, so that leaving and asking again (a resync) is one of each. A refusal that
+    does not say which name it means is found by asking for half as many at once.
     """
 
     def __init__(self) -> None:
         self._subscribe: dict[str, object] = {}
         self._unsubscribe: dict[str, object] = {}
+        self._suspects = 0
+        """So many names at the front hold one that is refused."""
 
     def subscribe(self, names: Iterable[str]) -> None:
         """Ask for these when there is room."""
@@ -39,6 +42,8 @@ class CommandQueue:
         """Take up to `count` names of the next command, or None when nothing waits."""
         verb: Verb = "unsubscribe" if self._unsubscribe else "subscribe"
         waiting = self._unsubscribe or self._subscribe
+        if verb == "subscribe" and self._suspects:
+            count = min(count, max(1, self._suspects // 2))
         names = list(waiting)[:count]
         for name in names:
             del waiting[name]
@@ -54,6 +59,19 @@ class CommandQueue:
             self._subscribe = {**{name: None for name in again if name not in left}, **self._subscribe}
             for name in again:
                 left.pop(name, None)
+
+    def split(self, names: Sequence[str]) -> None:
+        """One of these was refused, nobody knows which: ask for them again, for fewer at once."""
+        self.put_back("subscribe", names)
+        self._suspects = len(names)
+
+    def accepted(self, count: int) -> None:
+        """So many names of the last command went well."""
+        self._suspects = max(0, self._suspects - count)
+
+    def found(self) -> None:
+        """The one that is refused is known now."""
+        self._suspects = 0
 
     def __len__(self) -> int:
         """Return how many names wait."""

@@ -23,7 +23,7 @@ _ROW: Final = re.compile(
 
 _UNUSUAL: Final = " \t\r\n\\"
 """What no venue writes into a side; with one of these in it, the text is written anew."""
-_EMPTY: Final = frozenset({"", "null", "[]", '"[]"'})
+_EMPTY: Final = frozenset({"null", "[]", '"[]"'})
 """What venues write for a side without levels."""
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

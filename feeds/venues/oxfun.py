@@ -150,6 +150,8 @@ class _Command(msgspec.Struct):
     verb: Verb
     args: dict[str, None]
     """What is not answered yet; each channel has its own acknowledgement."""
+    count: int
+    """What it asked for at first."""
     since_ns: int | None = None
     """When the first frame came after it was sent; for want of a clock."""
 
@@ -169,7 +171,7 @@ class OxfunSession(Session):
         self._greeted = False
         self._ready = False
         self._queue = CommandQueue()
-        self._batch_max = self._batch = _ARGS_A_COMMAND_MAX
+        self._batch = _ARGS_A_COMMAND_MAX
         self._tags = 0
         self._pending: _Command | None = None
         self._by_arg: dict[str, dict[str, Subscription]] = {}
@@ -239,7 +241,7 @@ class OxfunSession(Session):
             asks = tuple(one for arg in args if verb == "subscribe" for one in self._by_arg[arg].values())
             self.outbox.append(Send(_encode({"op": verb, "tag": tag, "args": args}).decode(), asks=asks))
             if verb == "subscribe":
-                self._pending = _Command(tag, verb, dict.fromkeys(args))
+                self._pending = _Command(tag, verb, dict.fromkeys(args), len(args))
 
     def _arg(self, subscription: Subscription) -> str:
         channel, market = subscription.event_channel, subscription.wire_symbol
@@ -316,7 +318,7 @@ class OxfunSession(Session):
                 pending.args.pop(arg, None)
         if pending is not None and not pending.args:
             self._pending = None
-            self._batch = self._batch_max
+            self._queue.accepted(pending.count)
         return deliveries
 
     def _refused(self, answer: Frame) -> list[Delivery]:
@@ -334,12 +336,11 @@ class OxfunSession(Session):
             self._queue.put_back("subscribe", args)
             return deliveries
         if code not in _BUSY and len(args) > 1:
-            self._batch = len(args) // 2
             if code == _TOO_LONG:
-                self._batch_max = self._batch
-            self._queue.put_back("subscribe", args)
+                self._batch = len(args) // 2
+            self._queue.split(args)
             return [(None, Note("command_split"))]
-        self._batch = self._batch_max
+        self._queue.found()
         refusal = Refused(code, reason, code in _BUSY or code in _PAUSED)
         for arg in args:
             for market, subscription in self._by_arg.pop(arg).items():
@@ -358,10 +359,8 @@ class OxfunSession(Session):
                 for arg in pending.args
                 if any(subscription.state != "active" for subscription in self._by_arg.get(arg, {}).values())
             ]
-            self._batch = self._batch_max
             if len(silent) > 1:
-                self._batch = len(silent) // 2
-                self._queue.put_back("subscribe", silent)
+                self._queue.split(silent)
             self._send_next()
 
     # Data

@@ -65,6 +65,8 @@ _RECONNECT_AGE_NS: Final = 30_000_000_000
 """A hole drops a connection only when it is at least this old: at most one reconnect in 30 s."""
 _ANSWER_TIMEOUT_NS: Final = 10_000_000_000
 _LEARNING_FRAMES: Final = 50
+_LEARNING_BREAKS: Final = 5
+"""So many contradictions to one counter a socket, and none to one a feed, decide."""
 _TRADES_REMEMBERED: Final = 4096
 _BASE_UNIT_DECIMALS: Final = 8
 _KNOWN_QUOTES: Final = ("usdt", "usdc", "usd", "btc", "eth", "eur", "gbp")
@@ -167,38 +169,36 @@ class SequenceWatch:
         self._last: int | None = None
         self._last_of: dict[str, int] = {}
         self._frames = 0
-        self._recipient_breaks = 0
+        self._socket_breaks = 0
+        self._feed_breaks = 0
         self._held: ConnectionGap | Note | None = None
 
     def look(self, sequence: int, recipient: str | None) -> ConnectionGap | Note | None:
         """Take the sequence of a frame; return what it tells."""
         socket = _verdict(self._last, sequence)
         self._last = sequence if self._last is None else max(self._last, sequence)
+        self._frames += 1
+        self._socket_breaks += socket is not None
         feed = None
         if recipient is not None:
             last = self._last_of.get(recipient)
             feed = _verdict(last, sequence)
             self._last_of[recipient] = sequence if last is None else max(last, sequence)
-            self._frames += 1
-            self._recipient_breaks += feed is not None
-        if self.scope == "recipient":
-            return feed
-        return self._weigh(socket)
+            self._feed_breaks += feed is not None
+        return feed if self.scope == "recipient" else self._weigh(socket)
 
     def _weigh(self, found: ConnectionGap | Note | None) -> ConnectionGap | Note | None:
-        held = self._held
-        if self._recipient_breaks or (self._frames > _LEARNING_FRAMES and len(self._last_of) == 1):
-            # Feeds interleave in one counter, as expected; or nothing can be learned from one feed.
-            self._held = None
-            return held or found
-        if self._frames <= _LEARNING_FRAMES:
-            self._held = held or found
-            return None
-        if held or found:
-            self.scope = "recipient"
-            self._held = None
-            return Note("sequence_scope_learned")
-        return None
+        if self._feed_breaks == 0 and len(self._last_of) > 1:
+            # Either reading is still possible.
+            if self._frames <= _LEARNING_FRAMES:
+                self._held = self._held or found
+                return None
+            if self._socket_breaks >= _LEARNING_BREAKS:
+                self.scope = "recipient"
+                self._held = None
+                return Note("sequence_scope_learned")
+        held, self._held = self._held, None
+        return held or found
 
 
 def _verdict(last: int | None, sequence: int) -> ConnectionGap | Note | None:
@@ -228,7 +228,6 @@ class SfoxSession(Session):
         self._opened_ns = 0
         self._by_feed: dict[str, Subscription] = {}
         self._queue = CommandQueue()
-        self._batch = _FEEDS_A_COMMAND_MAX
         self._pending: deque[_Command] = deque()
         self._ready = not self._api_key
         self._watch = SequenceWatch(options.sequence_scope)
@@ -275,7 +274,7 @@ class SfoxSession(Session):
     def _send_next(self) -> None:
         if not self._ready or any(command.verb != "authenticate" for command in self._pending):
             return
-        command = self._queue.take(self._batch)
+        command = self._queue.take(_FEEDS_A_COMMAND_MAX)
         if command is not None:
             verb, feeds = command
             self._pending.append(_Command(verb, feeds))
@@ -364,7 +363,7 @@ class SfoxSession(Session):
             return [(None, Authenticated())]
         if command.verb == "unsubscribe":
             return []
-        self._batch = _FEEDS_A_COMMAND_MAX
+        self._queue.accepted(len(command.feeds))
         return [(self._by_feed[feed], Acknowledged()) for feed in command.feeds if feed in self._by_feed]
 
     def _refused(self, answer: _Answer) -> list[Delivery]:
@@ -386,11 +385,9 @@ class SfoxSession(Session):
         if command.verb == "unsubscribe":
             return [(None, Note("unsubscribe_refused"))]
         if len(command.feeds) > 1:
-            # Which of them was refused is not said: ask for fewer at once until it shows.
-            self._batch = len(command.feeds) // 2
-            self._queue.put_back("subscribe", command.feeds)
+            self._queue.split(command.feeds)
             return [(None, Note("command_split"))]
-        self._batch = _FEEDS_A_COMMAND_MAX
+        self._queue.found()
         refusal = Refused("error", words or "no reason given")
         return [(self._by_feed.pop(feed), refusal) for feed in command.feeds if feed in self._by_feed]
 
@@ -409,6 +406,9 @@ class SfoxSession(Session):
         book = data.payload
         stamp = book.lastpublished or book.last_published or book.last_published_camel or book.lastupdated
         stamp = stamp or data.timestamp
+        if not (len(book.bids) and len(book.asks)):
+            msg = "a book without one of its sides"
+            raise FrameError(msg)
         bids, asks = rows(book.bids), rows(book.asks)
         return (subscription, Snapshot(data.sequence, bids, asks, None if stamp is None else from_number(stamp)))
 
