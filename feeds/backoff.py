@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import random
-from typing import Final
+from typing import Final, Literal
 
 FIRST_SECONDS: Final = 0.5
 CAP_SECONDS: Final = 60.0
 UNREACHED_CAP_SECONDS: Final = 1.5
 """Cap while not even a TCP connection comes about: such a try costs the venue and its budget nothing."""
+BUSY_CAP_SECONDS: Final = 2.0
+BUSY_ATTEMPTS: Final = 30
+"""A venue that answers 5xx is being restarted, as a rule: it is asked often for a minute, then ever more rarely."""
+STABLE_SECONDS: Final = 10.0
+"""A connection that has lived and delivered for so long counts as progress."""
+ASKED_SECONDS_MAX: Final = 3600.0
+
+Failure = Literal["unreached", "busy", "other"]
 
 
 class Backoff:
@@ -23,17 +31,23 @@ class Backoff:
         self.attempts = 0
 
     def progressed(self) -> None:
-        """Data frames arrived: the next failure starts from the beginning."""
+        """The connection is of use: the next failure starts from the beginning."""
         self.attempts = 0
 
-    def next_seconds(self, *, reached: bool = True, at_least: float = 0.0) -> float:
+    def next_seconds(self, failure: Failure = "other", *, at_least: float = 0.0) -> float:
         """
         Return the delay before the next try.
 
-        `reached` tells whether the venue answered at all; `at_least` is what it asked for
-        (Retry-After), honoured up to an hour.
+        `at_least` is what the venue asked for (Retry-After), honoured up to an hour.
         """
-        cap = CAP_SECONDS if reached else UNREACHED_CAP_SECONDS
-        ceiling = min(cap, FIRST_SECONDS * 2.0 ** min(self.attempts, 16))
+        exponent = self.attempts
+        cap = CAP_SECONDS
+        if failure == "unreached":
+            cap = UNREACHED_CAP_SECONDS
+        elif failure == "busy" and self.attempts < BUSY_ATTEMPTS:
+            cap = BUSY_CAP_SECONDS
+        elif failure == "busy":
+            exponent -= BUSY_ATTEMPTS - 2
+        ceiling = min(cap, FIRST_SECONDS * 2.0 ** min(exponent, 16))
         self.attempts += 1
-        return max(ceiling * self._rng.uniform(0.5, 1.0), min(at_least, 3600.0))
+        return max(ceiling * self._rng.uniform(0.5, 1.0), min(at_least, ASKED_SECONDS_MAX))

@@ -7,22 +7,21 @@ Without this file a storm of resyncs would get the address blocked by the venue.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Final, Literal
 
 from feeds.venue import Limit, Venue
 
-Kind = Literal["connect", "command", "rest"]
+Kind = Literal["connect", "command", "authenticated", "rest"]
+"""`authenticated` are the commands of connections that have logged in, where they have a limit of their own."""
+
+KINDS: Final[tuple[Kind, ...]] = ("connect", "command", "authenticated", "rest")
 
 
 class TokenBucket:
-    """
-    `capacity` tokens, refilled at `per_second`. Pure: `now` in monotonic seconds comes in.
-
-    Reserving may go into debt; the returned delay is when the reservation is due, so that waiters
-    are served in order.
-    """
+    """`capacity` tokens, refilled at `per_second`. Pure: `now` in monotonic seconds comes in."""
 
     def __init__(self, limit: Limit, now: float) -> None:
         self.limit = limit
@@ -30,61 +29,82 @@ class TokenBucket:
         self._at = now
 
     def tokens(self, now: float) -> float:
-        """Return the tokens there are; negative while reservations are waiting."""
+        """Return the tokens there are."""
         return min(self.limit.capacity, self._tokens + (now - self._at) * self.limit.per_second)
 
-    def reserve(self, cost: float, now: float) -> float:
-        """Take `cost` tokens and return the seconds to wait before using them."""
+    def wait_seconds(self, cost: float, now: float) -> float:
+        """Return how long it takes until `cost` can be taken; never more than a full bucket is waited for."""
+        missing = min(cost, self.limit.capacity) - self.tokens(now)
+        return max(0.0, missing / self.limit.per_second)
+
+    def take(self, cost: float, now: float) -> None:
+        """Take `cost` tokens; more than there are become a debt."""
         self._tokens = self.tokens(now) - cost
         self._at = now
-        return max(0.0, -self._tokens / self.limit.per_second)
-
-    def block(self, seconds: float, now: float) -> None:
-        """Allow nothing for `seconds` (the venue said so)."""
-        self._tokens = min(self.tokens(now), -seconds * self.limit.per_second)
-        self._at = now
-
-    def relimit(self, limit: Limit, now: float) -> None:
-        """Change the limit, keeping debts (a login raises the allowance)."""
-        self._tokens = min(self.tokens(now), limit.capacity)
-        self._at = now
-        self.limit = limit
 
 
 class Budget:
-    """The buckets of one venue, used by every connection to it."""
+    """
+    The buckets of one venue, used by every connection to it, and its limit of connections.
+
+    Whoever waits is served in order; who gives up waiting has spent nothing.
+    """
 
     def __init__(self, venue: Venue, clock: Callable[[], float] = time.monotonic) -> None:
         now = clock()
         self._clock = clock
         command = TokenBucket(venue.command_limit, now)
+        authenticated = venue.authenticated_limit
         self.buckets: dict[Kind, TokenBucket] = {
-            "command": command,
             "connect": command if venue.shared_budget else TokenBucket(venue.connect_limit, now),
+            "command": command,
+            "authenticated": command if authenticated is None else TokenBucket(authenticated, now),
             "rest": command if venue.shared_budget else TokenBucket(venue.rest_limit, now),
         }
-        self.spent: dict[Kind, int] = {"connect": 0, "command": 0, "rest": 0}
+        self.spent: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        self._queues = {id(bucket): asyncio.Lock() for bucket in self.buckets.values()}
+        self._blocked_until = dict.fromkeys(KINDS, now)
+        self._slots = None if venue.connections_max is None else asyncio.Semaphore(venue.connections_max)
 
     async def spend(self, kind: Kind, cost: float = 1.0) -> None:
-        """Wait until `cost` may be spent; waiters are served in order."""
+        """Wait until `cost` may be spent, and spend it."""
         if cost <= 0:
             return
-        self.spent[kind] += 1
-        delay = self.buckets[kind].reserve(cost, self._clock())
-        if delay > 0:
-            await asyncio.sleep(delay)
+        bucket = self.buckets[kind]
+        async with self._queues[id(bucket)]:
+            while (delay := self._wait_seconds(kind, cost)) > 0:  # noqa: ASYNC110 (the delay is known, not polled)
+                await asyncio.sleep(delay)
+            bucket.take(cost, self._clock())
+            self.spent[kind] += 1
 
-    def block(self, seconds: float) -> None:
-        """The venue said that we were too fast."""
-        now = self._clock()
-        for bucket in set(self.buckets.values()):
-            bucket.block(seconds, now)
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[None]:
+        """Hold one of the connections that the venue allows; wait for it where all are taken."""
+        if self._slots is None:
+            yield
+            return
+        async with self._slots:
+            yield
 
-    def relimit(self, kind: Kind, limit: Limit) -> None:
-        """Change one allowance."""
-        self.buckets[kind].relimit(limit, self._clock())
+    def affords(self, kind: Kind) -> bool:
+        """Tell whether something that can be left out may be done: not while half the budget is gone."""
+        bucket, now = self.buckets[kind], self._clock()
+        return self._blocked_until[kind] <= now and bucket.tokens(now) >= max(1.0, bucket.limit.capacity / 2)
+
+    def block(self, seconds: float, kinds: Iterable[Kind] = KINDS) -> None:
+        """The venue said that we were too fast: nothing of these kinds goes out for so long, waiting or not."""
+        until = self._clock() + seconds
+        for kind in kinds:
+            self._blocked_until[kind] = max(self._blocked_until[kind], until)
 
     def tokens(self) -> dict[Kind, float]:
-        """Return what is left, by kind."""
+        """Return what is left, by kind; nothing while blocked."""
         now = self._clock()
-        return {kind: bucket.tokens(now) for kind, bucket in self.buckets.items()}
+        return {
+            kind: bucket.tokens(now) if self._blocked_until[kind] <= now else 0.0
+            for kind, bucket in self.buckets.items()
+        }
+
+    def _wait_seconds(self, kind: Kind, cost: float) -> float:
+        now = self._clock()
+        return max(self._blocked_until[kind] - now, self.buckets[kind].wait_seconds(cost, now))

@@ -2,7 +2,7 @@
 One venue connection's worth of market data: a session, its trackers, and the streams they publish.
 
 Frames in, numbered events out; still pure. The connection runner calls it and carries out what
-`requests` holds.
+`requests` and `hangup` hold.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from book.continuity import monotonic
 from book.delta import Delta, Snapshot
 from book.errors import FrameError
-from book.events import BOOK_CHANNELS, FEED_SYMBOL, Event, Gap, Status, StatusState
+from book.events import BOOK_CHANNELS, Event, Trade
 from book.series import Position, Series
 from book.tracker import BookSeries, BookTracker
+from feeds.audit import Audit
+from feeds.reading import Reading
 from feeds.recovery import Recovery
 from feeds.session import (
     Acknowledged,
@@ -30,14 +33,18 @@ from feeds.session import (
     Refused,
     Rejected,
     Request,
+    Send,
     Session,
     Subscription,
     Throttled,
     Welcomed,
+    Witness,
 )
+from feeds.streams import Streams
+from feeds.trade_desk import TradeDesk
 from feeds.venue import FeedOptions, Venue
 
-_REFUSED_RETRY_SECONDS: Final = 30.0
+_LAG_AGE_NS: Final = 1_000_000_000
 
 
 class Feed:
@@ -62,25 +69,41 @@ class Feed:
         self.venue = venue
         self.options = options
         self.epoch = epoch
-        self.synthetic = synthetic
         self.subscriptions: list[Subscription] = []
         self.trackers: dict[Subscription, BookTracker] = {}
-        self.requests: deque[Request] = deque()
+        self.requests: deque[Send | Fetch] = deque()
+        self.hangup = ""
+        """Why this connection is to be dropped and dialled again, if it is."""
         self.connected = False
+        self.authenticated = False
         self.attention = False
-        """A book broke: `tick` wants to be called at once."""
+        """Something is to be decided: `tick` wants to be called at once."""
         self.fatal: Rejected | None = None
         self.throttled_seconds = 0.0
+        self.warnings: deque[tuple[str, Subscription | None]] = deque(maxlen=64)
+        """Things a person should know, by log event name; whoever tells them takes them out."""
         self.frames = 0
         self.frame_bytes = 0
         self.messages: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
         self.recovery = Recovery(options)
+        self.audit = Audit(options.audit_every_seconds, whole=venue.second_book_whole)
+        self.reading = Reading(venue.other_reading if options.adapt_sequence else None)
         self._credentials = credentials
         self._session: Session | None = None
-        self._series: dict[str, Series] = {} if series is None else series
         self._positions = dict(positions or {})
+        self._streams = Streams(
+            venue.name, epoch, self._positions, {} if series is None else series, synthetic=synthetic
+        )
+        self.trades = TradeDesk(venue, self._streams, enabled=options.backfill)
+        self._frames_before = 0
+        self._audit_fetch: Fetch | None = None
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether everything published is labelled as simulated."""
+        return self._streams.synthetic
 
     @property
     def heartbeat(self) -> Heartbeat:
@@ -89,22 +112,22 @@ class Feed:
 
     @property
     def progressed(self) -> bool:
-        """Whether this connection has delivered data, not just a handshake."""
-        return any(subscription.state == "active" for subscription in self.subscriptions)
+        """Whether this connection has delivered data, not just a handshake or an answer."""
+        return self.connected and sum(one.frames for one in self.subscriptions) > self._frames_before
 
     @property
     def series(self) -> Mapping[str, Series]:
         """Every stream published on, by `symbol:channel`; feeds of one venue share them (`venue:*:status`)."""
-        return self._series
+        return self._streams.series
 
     @property
     def positions(self) -> dict[str, Position]:
         """Where every stream stands, those included that have not gone on from where an earlier run left them."""
-        return self._positions | {series.stream: series.position for series in self._series.values()}
+        return self._positions | {series.stream: series.position for series in self.series.values()}
 
     def label_synthetic(self) -> None:
         """Mark everything published from now on as simulated."""
-        self.synthetic = True
+        self._streams.synthetic = True
         for tracker in self.trackers.values():
             tracker.synthetic = True
 
@@ -116,14 +139,9 @@ class Feed:
         for subscription in subscriptions:
             self.subscriptions.append(subscription)
             if subscription.channel in BOOK_CHANNELS:
-                series = BookSeries(
-                    self._stream(subscription.symbol, subscription.channel),
-                    self._stream(subscription.symbol, "status"),
-                    self._stream(subscription.symbol, "quote") if subscription.channel == "book" else None,
-                )
-                tracker = self.venue.tracker(self.options, series, synthetic=self.synthetic)
-                self.trackers[subscription] = tracker
-                tracker.announce(ts_recv, out)
+                self._add_tracker(subscription).announce(ts_recv, out)
+            elif subscription.channel == "trade":
+                self.trades.add(subscription, ts_recv, out)
         if self._session is not None and subscriptions:
             self._ask(subscriptions)
         return out
@@ -136,6 +154,7 @@ class Feed:
             tracker = self.trackers.pop(subscription, None)
             if tracker is not None:
                 tracker.reset("unsubscribed", ts_recv, out)
+            self.trades.remove(subscription)
             self.recovery.forget(subscription)
         if self._session is not None and subscriptions:
             self._session.unsubscribe(subscriptions)
@@ -148,9 +167,12 @@ class Feed:
         """Begin a new conversation: everything wanted is asked for anew."""
         self._session = session = self.venue.session(self.options, self._credentials)
         self.connected = True
+        self.authenticated = False
+        self.hangup = ""
         self.throttled_seconds = 0.0
+        self._frames_before = sum(one.frames for one in self.subscriptions)
         self.recovery.opened(now)
-        out: list[Event] = [self._status("connected", None, ts_recv)]
+        out: list[Event] = [self._streams.status("connected", None, ts_recv)]
         session.opened(ts_recv)
         self._ask([s for s in self.subscriptions if s.state != "refused"])
         return out
@@ -165,24 +187,53 @@ class Feed:
         self.frame_bytes += len(frame)
         try:
             for subscription, message in session.receive(frame, ts_recv):
+                if type(message) is Delta and subscription is not None:
+                    # The hot path, in one piece.
+                    subscription.frames += 1
+                    tracker = self.trackers.get(subscription)
+                    if tracker is not None:
+                        subscription.state = "active"
+                        tracker.delta(message, ts_recv, out)
+                        if tracker.resync_wanted:
+                            self.attention = True
+                        continue
                 self._take(subscription, message, ts_recv, out)
         except FrameError as error:
-            self.rejected[error.reason] += 1
+            self._reject(error, ts_recv, out)
         if session.outbox:
             self._collect()
         return out
 
+    def sent(self, send: Send) -> None:
+        """A command went out: what it asks for is due from now on."""
+        for subscription in send.asks:
+            self.recovery.sent(subscription)
+
     def fetched(self, fetch: Fetch, body: bytes, ts_recv: int) -> list[Event]:
-        """Take the answer to a REST request that the session asked for."""
+        """Take the answer to a REST request."""
         out: list[Event] = []
-        if self._session is not None:
-            try:
+        try:
+            if fetch.purpose == "trades":
+                self.trades.fetched(fetch, body, ts_recv)
+                self.attention = True
+            elif fetch.purpose == "audit":
+                if fetch.asks_the_same(self._audit_fetch) and fetch.subscription is not None:
+                    self.audit.answered(fetch.subscription, self.venue.parse_book(self.options, body))
+            elif self._session is not None:
                 for subscription, message in self._session.fetched(fetch, body, ts_recv):
                     self._take(subscription, message, ts_recv, out)
-            except FrameError as error:
-                self.rejected[error.reason] += 1
-            self._collect()
+                self._collect()
+        except FrameError as error:
+            self.rejected[error.reason] += 1
+            self.fetch_failed(fetch)
         return out
+
+    def fetch_failed(self, fetch: Fetch) -> None:
+        """A REST request got no usable answer."""
+        if fetch.purpose == "trades":
+            self.trades.fetch_failed(fetch)
+        elif fetch.asks_the_same(self._audit_fetch):
+            self.audit.failed()
 
     def closed(self, reason: str, ts_recv: int) -> list[Event]:
         """The connection is gone: every book is marked before anything else is said."""
@@ -192,14 +243,15 @@ class Feed:
         self.connected = False
         self._session = None
         self.requests.clear()
+        self.attention = False
         for tracker in self.trackers.values():
             tracker.reset("disconnected", ts_recv, out)
         for subscription in self.subscriptions:
-            if subscription.state == "active" and subscription.channel == "trade":
-                out.append(self._trade_gap(subscription, "disconnected", None, None, ts_recv))
+            self.trades.interrupted(subscription, "disconnected", ts_recv, out)
             if subscription.state != "refused":
                 subscription.state = "new"
-        out.append(self._status("disconnected", reason, ts_recv))
+        self.audit.interrupted()
+        out.append(self._streams.status("disconnected", reason, ts_recv))
         return out
 
     def ready_timeout(self) -> None:
@@ -209,90 +261,173 @@ class Feed:
             self._collect()
 
     def tick(self, ts_recv: int, now: float) -> list[Event]:
-        """Look at what did not happen: missing snapshots, silence, books left crossed."""
+        """Look at what did not happen: missing snapshots, silence, books left crossed; and at open questions."""
         out: list[Event] = []
         self.attention = False
-        session = self._session
-        if session is None:
+        if self._session is None:
             return out
+        expecting = any(one.state == "active" for one in self.subscriptions)
+        trouble = self.recovery.begin(self.frames, now, expecting=expecting, lag=self._lag(ts_recv))
+        if trouble is not None:
+            self._hang_up(trouble)
+            return out
+        live = sum(tracker.state == "live" for tracker in self.trackers.values())
         for subscription in list(self.subscriptions):
-            tracker = self.trackers.get(subscription)
-            advice = self.recovery.look(subscription, tracker, now)
-            if advice is None:
-                continue
-            if advice.mark is not None and tracker is not None:
-                if advice.mark == "stale":
-                    tracker.silence(advice.reason, ts_recv, out)
-                else:
-                    tracker.distrust(advice.reason, ts_recv, out)
-            if advice.action == "resync":
-                session.resync(subscription)
-                if tracker is not None and tracker.state != "stale":
-                    tracker.reset(advice.reason, ts_recv, out)
-            elif advice.action == "reconnect":
-                self.requests.append(Hangup(advice.reason))
+            self._look(subscription, live, ts_recv, out)
+            if self.hangup:
                 return out
+        self._look_at_reading()
+        self.requests.extend(self.trades.look(ts_recv, now, out))
+        self._look_at_audit(ts_recv, now, out)
         self._collect()
         return out
 
-    # Inner steps
+    # Inner steps: looking
+
+    def _look(self, subscription: Subscription, live: int, ts_recv: int, out: list[Event]) -> None:
+        tracker = self.trackers.get(subscription)
+        others_live = live > (tracker is not None and tracker.state == "live")
+        advice = self.recovery.look(subscription, tracker, others_live=others_live)
+        if advice is None:
+            return
+        if advice.reason == "quarantined":
+            self.warnings.append(("book.quarantined", subscription))
+        if advice.mark == "stale":
+            if tracker is not None:
+                tracker.silence(advice.reason, ts_recv, out)
+            else:
+                out.append(self._streams.status("stale", advice.reason, ts_recv, subscription))
+        elif advice.mark == "gap" and tracker is not None:
+            tracker.distrust(advice.reason, ts_recv, out)
+            tracker.resync_wanted = False
+        if advice.action == "resync":
+            self._resync(subscription, advice.reason, ts_recv, out)
+        elif advice.action == "reconnect":
+            self._hang_up(advice.reason)
+
+    def _resync(self, subscription: Subscription, reason: str, ts_recv: int, out: list[Event]) -> None:
+        session = self._session
+        if session is None:
+            return
+        tracker = self.trackers.get(subscription)
+        if tracker is not None and tracker.state != "stale":
+            tracker.reset(reason, ts_recv, out)
+        if self.trades.keeps_any:
+            self.trades.interrupted(subscription, reason, ts_recv, out)
+        if subscription.state == "new":
+            self._ask([subscription])
+            return
+        subscription.state = "asked"
+        self.recovery.asked(subscription)
+        session.resync(subscription)
+        self._collect()
+
+    def _look_at_reading(self) -> None:
+        """Change over to the other reading of sequences when the venue's traffic shows it."""
+        reading = self.reading
+        if reading.look(self.trackers.values()) and reading.other is not None:
+            usual = self.venue.rule(self.options)
+            for tracker in self.trackers.values():
+                if tracker.rule is usual:
+                    tracker.rule = reading.other.rule
+            self.notes["reading_changed"] += 1
+            self.warnings.append(("sequence.reading_changed", None))
+
+    def _look_at_audit(self, ts_recv: int, now: float, out: list[Event]) -> None:
+        audit, session = self.audit, self._session
+        step = audit.look(self.trackers, now)
+        subject = audit.subject
+        if step is None or session is None:
+            return
+        if step == "disabled":
+            self.warnings.append(("audit.disabled", subject))
+        elif subject is None:
+            return
+        elif step == "ask":
+            if not session.audit(subject):
+                self._audit_fetch = self.venue.book_fetch(subject, self.options)
+                if self._audit_fetch is None:
+                    audit.disabled = True
+                else:
+                    self.requests.append(self._audit_fetch)
+        elif subject in self.trackers:
+            self.warnings.append(("audit.mismatched", subject))
+            self.trackers[subject].distrust("audit", ts_recv, out)
+            self.attention = True
+
+    def _lag(self, ts_recv: int) -> float | None:
+        """Return by how many seconds the newest book frames are behind the venue's time; None without any."""
+        least: int | None = None
+        for tracker in self.trackers.values():
+            if tracker.ts_venue is not None and tracker.state == "live" and ts_recv - tracker.ts_recv < _LAG_AGE_NS:
+                lag = tracker.ts_recv - tracker.ts_venue
+                least = lag if least is None else min(least, lag)
+        return None if least is None else least / 1e9
+
+    def _hang_up(self, reason: str) -> None:
+        self.hangup = self.hangup or reason
+        self.attention = True
+
+    # Inner steps: taking
 
     def _take(self, subscription: Subscription | None, message: Message, ts_recv: int, out: list[Event]) -> None:
         kind = type(message)
         if subscription is None:
             self._take_connection(message, ts_recv, out)
-        elif kind is Delta or kind is Snapshot:
+        elif kind is Snapshot or kind is Delta:
             self._take_book(subscription, message, ts_recv, out)  # type: ignore[arg-type]
         elif isinstance(message, Event):
             subscription.frames += 1
-            subscription.state = "active"
-            if self.synthetic:
-                message.synthetic = True  # type: ignore[attr-defined]
-            out.append(self._stream(subscription.symbol, subscription.event_channel).number(message))
+            if subscription.state != "active":
+                self._activate(subscription, ts_recv)
+            if kind is Trade and not self.trades.take(subscription, message):  # type: ignore[arg-type]
+                self.attention = True
+                return
+            out.append(self._streams.number(subscription, message))
         elif kind is Acknowledged:
             if subscription.state == "asked":
-                subscription.state = "active"
-                out.append(self._status("subscribed", None, ts_recv, subscription))
+                self._activate(subscription, ts_recv)
+                book = subscription in self.trackers
+                out.append(self._streams.status("subscribed", None, ts_recv, subscription, book=book))
         elif isinstance(message, Refused):
             self._refused(subscription, message, ts_recv, out)
+        elif isinstance(message, Witness):
+            self.audit.answered(subscription, message.snapshot)
         elif isinstance(message, Note):
             self.notes[message.reason] += 1
 
     def _take_book(self, subscription: Subscription, message: Delta | Snapshot, ts_recv: int, out: list[Event]) -> None:
-        subscription.frames += 1
         tracker = self.trackers.get(subscription)
         if tracker is None:
             self.notes["unwanted"] += 1
             return
         # Data is as good as an acknowledgement, and may come without one.
         subscription.state = "active"
-        if isinstance(message, Delta):
-            tracker.delta(message, ts_recv, out)
-        else:
+        if isinstance(message, Snapshot):
+            subscription.frames += 1
             tracker.snapshot(message, ts_recv, out)
-        if tracker.state == "gap":
-            self.attention = True
+            if tracker.resync_wanted:
+                self.attention = True
 
     def _take_connection(self, message: Message, ts_recv: int, out: list[Event]) -> None:
         if isinstance(message, ConnectionGap):
             self.notes["connection_gap"] += 1
             expected, received = str(message.expected), str(message.received)
-            out.extend(
-                self._trade_gap(subscription, "sequence", expected, received, ts_recv)
-                for subscription in self.subscriptions
-                if subscription.channel == "trade" and subscription.state == "active"
-            )
+            for subscription in self.subscriptions:
+                self.trades.interrupted(subscription, "sequence", ts_recv, out, expected, received)
         elif isinstance(message, Rejected):
-            out.append(self._status("refused", f"{message.code}: {message.reason}", ts_recv))
+            out.append(self._streams.status("refused", f"{message.code}: {message.reason}", ts_recv))
             if message.fatal:
                 self.fatal = message
-            self.requests.append(Hangup("rejected"))
+            self._hang_up("rejected")
         elif isinstance(message, Throttled):
             self.notes["throttled"] += 1
-            self.throttled_seconds = message.seconds
+            self.throttled_seconds = max(self.throttled_seconds, message.seconds)
+            self.attention = True
         elif isinstance(message, Note):
             self.notes[message.reason] += 1
         elif isinstance(message, (Welcomed, Authenticated)):
+            self.authenticated = self.authenticated or isinstance(message, Authenticated)
             self.notes[type(message).__name__.lower()] += 1
 
     def _refused(self, subscription: Subscription, refusal: Refused, ts_recv: int, out: list[Event]) -> None:
@@ -301,8 +436,40 @@ class Feed:
         if tracker is not None:
             tracker.reset("refused", ts_recv, out)
         if refusal.temporary:
-            self.recovery.retry(subscription, _REFUSED_RETRY_SECONDS)
-        out.append(self._status("refused", f"{refusal.code}: {refusal.reason}", ts_recv, subscription))
+            self.recovery.refused(subscription)
+        out.append(
+            self._streams.status(
+                "refused", f"{refusal.code}: {refusal.reason}", ts_recv, subscription, book=tracker is not None
+            )
+        )
+
+    def _reject(self, error: FrameError, ts_recv: int, out: list[Event]) -> None:
+        """Count a frame that cannot be read; what it may have held is doubted where nothing else would tell."""
+        self.rejected[error.reason] += 1
+        if error.reason.startswith("unknown"):
+            return
+        self.trades.doubt()
+        for tracker in self.trackers.values():
+            if tracker.rule is monotonic and not tracker.waiting:
+                tracker.distrust(error.reason, ts_recv, out)
+                self.attention = True
+
+    def _activate(self, subscription: Subscription, ts_recv: int) -> None:
+        subscription.state = "active"
+        self.trades.started(subscription, ts_recv)
+
+    def _add_tracker(self, subscription: Subscription) -> BookTracker:
+        streams, symbol = self._streams, subscription.symbol
+        series = BookSeries(
+            streams.get(symbol, subscription.channel),
+            streams.get(symbol, "status"),
+            streams.get(symbol, "quote") if subscription.channel == "book" else None,
+        )
+        tracker = self.venue.tracker(self.options, series, synthetic=self.synthetic)
+        if self.reading.switched and self.reading.other is not None and tracker.rule is self.venue.rule(self.options):
+            tracker.rule = self.reading.other.rule
+        self.trackers[subscription] = tracker
+        return tracker
 
     def _ask(self, subscriptions: Iterable[Subscription]) -> None:
         session = self._session
@@ -311,76 +478,18 @@ class Feed:
         wanted = list(subscriptions)
         for subscription in wanted:
             subscription.state = "asked"
+            self.recovery.asked(subscription)
         session.subscribe(wanted)
         self._collect()
 
     def _collect(self) -> None:
-        if self._session is not None:
-            self.requests.extend(self._session.outbox)
-            self._session.outbox.clear()
-
-    def _stream(self, symbol: str, channel: str) -> Series:
-        key = f"{symbol}:{channel}"
-        series = self._series.get(key)
-        if series is None:
-            series = Series(self.venue.name, symbol, channel, self.epoch)
-            if (held := self._positions.get(series.stream)) is not None:
-                series.epoch, series.seq = held.epoch, held.seq
-            self._series[key] = series
-        return series
-
-    def _status(
-        self,
-        state: StatusState,
-        reason: str | None,
-        ts_recv: int,
-        subscription: Subscription | None = None,
-    ) -> Status:
-        symbol = FEED_SYMBOL if subscription is None else subscription.symbol
-        series = self._stream(symbol, "status")
-        is_book = subscription is not None and subscription in self.trackers
-        return series.number(
-            Status(
-                series.venue,
-                series.symbol,
-                series.stream,
-                "",
-                0,
-                ts_recv,
-                None,
-                "book" if is_book else "feed",
-                state,
-                reason,
-                None if subscription is None else subscription.channel,
-                self.synthetic,
-            )
-        )
-
-    def _trade_gap(
-        self,
-        subscription: Subscription,
-        reason: str,
-        expected: str | None,
-        received: str | None,
-        ts_recv: int,
-    ) -> Gap:
-        series = self._stream(subscription.symbol, "trade")
-        gap = series.number(
-            Gap(
-                series.venue,
-                series.symbol,
-                series.stream,
-                "",
-                0,
-                ts_recv,
-                None,
-                "",
-                reason,
-                expected,
-                received,
-                None,
-                self.synthetic,
-            )
-        )
-        gap.gap_id = f"{series.venue}-{series.symbol}-trade-{series.epoch}-{gap.seq}"
-        return gap
+        """Take over what the session asks for."""
+        if self._session is None:
+            return
+        request: Request
+        for request in self._session.outbox:
+            if isinstance(request, Hangup):
+                self._hang_up(request.reason)
+            else:
+                self.requests.append(request)
+        self._session.outbox.clear()

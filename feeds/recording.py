@@ -72,10 +72,13 @@ class Recorder:
         """A frame came in: `feed.receive(frame, ts_recv)`."""
 
     def sent(self, send: Send) -> None:
-        """A command went out. Its text is not kept when it is secret."""
+        """A command goes out: `feed.sent(send)`. Its text is not kept when it is secret."""
 
     def fetched(self, url: str, body: bytes, ts_recv: int, fetch: Fetch | None = None) -> None:
         """A REST answer came in: `feed.fetched(fetch, body, ts_recv)`, or a table for nobody's `fetch`."""
+
+    def fetch_failed(self, url: str, reason: str, ts_recv: int, fetch: Fetch) -> None:
+        """A REST request got no usable answer: `feed.fetch_failed(fetch)`."""
 
     def ready_timed_out(self) -> None:
         """`feed.ready_timeout()` is called."""

@@ -171,6 +171,14 @@ class Fetch(msgspec.Struct):
     subscription: Subscription | None = None
     optional: bool = False
 
+    def asks_the_same(self, other: Fetch | None) -> bool:
+        """Tell whether an answer to `other` answers this."""
+        return (
+            other is not None
+            and self.subscription is other.subscription
+            and (self.purpose, self.path, self.query) == (other.purpose, other.path, other.query)
+        )
+
 
 class Hangup(msgspec.Struct):
     """Close this connection and dial again (subject to back-off and budget)."""

@@ -20,6 +20,8 @@ from websockets.exceptions import (
     InvalidMessage,
     InvalidStatus,
     InvalidURI,
+    PayloadTooBig,
+    ProtocolError,
 )
 from websockets.frames import Frame, Opcode
 
@@ -56,7 +58,7 @@ class DialError(VenueError):
 class TransportOptions(msgspec.Struct, frozen=True):
     """Limits of a socket, in seconds and bytes."""
 
-    open_timeout_seconds: float = 10.0
+    open_timeout_seconds: float = 6.0
     close_timeout_seconds: float = 1.0
     ping_seconds: float = 10.0
     pong_timeout_seconds: float = 10.0
@@ -134,6 +136,11 @@ class Transport:
     async def closed(self) -> str:
         """Wait for the end and return its reason as a bounded word."""
         await self._client.wait_closed()
+        problem = self._client.protocol.parser_exc
+        if isinstance(problem, PayloadTooBig):
+            return "frame_too_big"
+        if isinstance(problem, (ProtocolError, UnicodeDecodeError)):
+            return "protocol_error"
         code = self._client.close_code
         if code is None or code == 1006:  # noqa: PLR2004 (RFC 6455: no close frame)
             return "lost"

@@ -1,0 +1,309 @@
+"""
+One trade stream over any number of connections: each trade once, in order, holes closed or told. Pure.
+
+Without this file a reconnect would lose the trades of the outage in silence.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal, NamedTuple
+
+from book.events import Trade
+from feeds.trade_memory import TradeMemory, key_of, number_of
+from feeds.venue import Span
+
+SETTLE_SECONDS: Final = 1.0
+"""Wait after a subscription is back: for the venue's own history, and for its REST to catch up."""
+HOLD_SECONDS: Final = 15.0
+"""Longest that live trades are held back while older ones are fetched."""
+HELD_MAX: Final = 20_000
+PAGES_MAX: Final = 20
+DOUBT_EVERY_SECONDS: Final = 60.0
+_LAG_RETRY_SECONDS: Final = 1.0
+_RETRY_SECONDS_MAX: Final = 4.0
+
+Kept = Literal["nowhere", "by_id", "by_time"]
+
+
+class Hole(NamedTuple):
+    """Trades are missing here for good; ids where the venue counts them."""
+
+    reason: str
+    expected: str | None
+    received: str | None
+
+
+class Backfill:
+    """
+    Decides for one stream what is published when.
+
+    While a hole is open live trades are held back, bounded in time and number; then come the missing
+    ones and after them what was held. Where the hole cannot be closed a `Hole` stands in its place.
+    """
+
+    def __init__(self, kept: Kept, page: int) -> None:
+        self.memory = TradeMemory()
+        self.counts: Counter[str] = Counter()
+        self.open_reason: str | None = None
+        """Why there may be a hole, while there may be one."""
+        self.wish: Span | None = None
+        """What is to be fetched now, or is under way."""
+        self._kept = kept
+        self._page = page
+        self._since: float | None = None
+        self._settle = SETTLE_SECONDS
+        self._from_ns = 0
+        self._segments: list[list[Trade]] = [[]]
+        """Held live trades; every further interruption begins a new segment."""
+        self._history: list[Trade] = []
+        """What the venue itself sent of the past after the subscription."""
+        self._fetched: list[Trade] = []
+        self._pages = 0
+        self._complete = False
+        self._failures = 0
+        self._answered = False
+        self._try_at = 0.0
+        self._doubted = False
+        self._doubted_at: float | None = None
+
+    @property
+    def holding(self) -> bool:
+        """Whether live trades are held back."""
+        return self.open_reason is not None
+
+    # What happens
+
+    def take(self, trade: Trade) -> bool:
+        """Take one trade; tell whether it is to be published now."""
+        memory = self.memory
+        if self.open_reason is not None:
+            (self._history if trade.backfilled else self._segments[-1]).append(trade)
+            return False
+        if memory.knows(trade):
+            self.counts["duplicates"] += 1
+            return False
+        late = self._kept == "by_id" and number_of(trade) < memory.number
+        if late:
+            if trade.backfilled or number_of(trade) < memory.oldest_number:
+                self.counts["duplicates"] += 1
+                return False
+            trade.backfilled = True
+            self.counts["late"] += 1
+        memory.add(trade, late=late)
+        return True
+
+    def resume(self, trade_id: str | None, trade_ts: int | None) -> Hole | None:
+        """The stream goes on from an earlier run, which ended with this trade."""
+        self.memory.resume(trade_id, trade_ts)
+        if self._kept == "nowhere" or (trade_id if self._kept == "by_id" else trade_ts) is None:
+            self.counts["holes"] += 1
+            return Hole("restarted", None, None)
+        return self.interrupted("restarted")
+
+    def started(self, ts_recv: int) -> None:
+        """The subscription is in force from now on: what is older need not be fetched."""
+        if not self._from_ns:
+            self._from_ns = ts_recv
+
+    def interrupted(self, reason: str) -> Hole | None:
+        """Trades may be missing from here on; returns the hole where nothing can be done about it."""
+        if not self._from_ns and self.memory.empty:
+            return None  # nothing was promised yet
+        if self._kept == "nowhere":
+            self.counts["holes"] += 1
+            return Hole(reason, None, None)
+        if self.open_reason is None:
+            self.open_reason = reason
+        elif self._segments[-1] or self._history:
+            self._segments[-1] = [*self._history, *self._segments[-1]]
+            self._segments.append([])
+        self._history = []
+        self._since = None
+        self._settle = SETTLE_SECONDS
+        self._start_over()
+        return None
+
+    def doubt(self) -> None:
+        """A frame could not be read, and may have held trades."""
+        self._doubted = self._kept != "nowhere" and not self.memory.empty
+
+    def fetched(self, rows: Sequence[Trade]) -> None:
+        """Take the answer to `wish`: oldest first."""
+        self.wish = None
+        self._pages += 1
+        self._answered = True
+        full = 0 < self._page <= len(rows)
+        for row in rows:
+            row.backfilled = True
+        if self._kept == "by_id":
+            reach = self._reach()
+            news = [row for row in rows if number_of(row) > reach]
+            self._fetched += news
+        else:
+            # The oldest millisecond of a full page may be cut in half: it is asked for again.
+            edge = key_of(rows[0])[0] if full else -1
+            news = [row for row in rows if key_of(row)[0] > edge]
+            self._fetched = news + self._fetched
+        self._complete = not full
+        if full and not news:
+            self._pages = PAGES_MAX + 1  # no way on
+
+    def failed(self) -> None:
+        """`wish` was not answered."""
+        self.wish = None
+        self._failures += 1
+        self._try_at = -1.0
+        self.counts["failed_fetches"] += 1
+
+    # What to do
+
+    def look(self, ts_recv: int, now: float, *, active: bool) -> list[Trade | Hole] | None:
+        """
+        Return what is to be published now in the stream's order; None while there is nothing to do.
+
+        Sets `wish` when something is to be fetched. `active` tells whether the subscription is in force.
+        """
+        if self.open_reason is None:
+            self._look_at_doubt(now)
+            if self.open_reason is None:
+                return None
+        if not active:
+            return None
+        if self._since is None:
+            self._since = now
+        held = sum(map(len, self._segments)) + len(self._history)
+        if now - self._since > HOLD_SECONDS or held > HELD_MAX or self._pages > PAGES_MAX:
+            return self._give_up()
+        if self._joined():
+            return self._close()
+        if self.wish is None:
+            self._plan(ts_recv, now)
+        return None
+
+    def _look_at_doubt(self, now: float) -> None:
+        if not self._doubted or (self._doubted_at is not None and now - self._doubted_at < DOUBT_EVERY_SECONDS):
+            return
+        self._doubted, self._doubted_at = False, now
+        self.interrupted("malformed")
+        self._settle = 0.0
+
+    def _plan(self, ts_recv: int, now: float) -> None:
+        """Wish for what is missing, not before the venue had a chance to send it by itself."""
+        if self._since is None or now - self._since < self._settle:
+            return
+        if self._try_at < 0:
+            self._try_at = now + min(0.5 * 2.0**self._failures, _RETRY_SECONDS_MAX)
+        if self._complete and self._answered:
+            # Everything there was is here, and yet it does not reach the live trades: REST lags.
+            self._answered = False
+            self._try_at = now + _LAG_RETRY_SECONDS
+            if self._kept == "by_time":
+                self._fetched, self._complete = [], False
+        if now < self._try_at:
+            return
+        if self._kept == "by_id":
+            if self._reach():
+                self.wish = Span(from_id=self._reach() + 1)
+            else:
+                self._complete = True  # the venue has shown no trade yet, so there is none to continue from
+            return
+        newest = max((trade.ts_venue or 0 for segment in self._segments for trade in segment), default=0)
+        until = self._fetched[0].ts_venue if self._fetched else max(ts_recv, newest) + 1_000_000_000
+        self.wish = Span(from_ns=self._start_ns(), until_ns=until or ts_recv)
+
+    def _joined(self) -> bool:
+        """Tell whether what is known reaches from the last published trade to the live ones without a hole."""
+        if self._kept == "by_id" and self._history:
+            first = min(map(number_of, self._history))
+            return first <= self._reach() + 1 or self.memory.empty
+        if not self._complete:
+            return False
+        # What was seen live must be among what was fetched, or the venue's REST is behind its socket.
+        *before, live = self._segments
+        seen = [segment[-1] for segment in before if segment] + live[:1]
+        if self._kept == "by_id":
+            return all(self._reach() >= number_of(trade) for trade in seen)
+        return set(map(key_of, seen)) <= set(map(key_of, self._fetched))
+
+    def _reach(self) -> int:
+        """Up to which id nothing is missing."""
+        if self._fetched:
+            return number_of(self._fetched[-1])
+        return self.memory.number
+
+    def _start_ns(self) -> int:
+        """From when on trades may be missing."""
+        return self._from_ns if self.memory.ts_venue is None else self.memory.ts_venue
+
+    # How a hole ends
+
+    def _close(self) -> list[Trade | Hole]:
+        """Everything is here: merge it."""
+        self.counts["closed_holes"] += 1
+        return self._end(list(self._merged([*self._segments, self._history])))
+
+    def _give_up(self) -> list[Trade | Hole]:
+        """Publish what is here, with a hole told wherever one may be."""
+        reason = self.open_reason or "unknown"
+        self.counts["holes"] += 1
+        self._segments[-1] = [*self._history, *self._segments[-1]]
+        self._history = []
+        if self._kept == "by_time" and self._fetched:
+            # Fetched newest first: what is here reaches up to the live trades.
+            return self._end([Hole(reason, None, None), *self._merged(self._segments)])
+        items: list[Trade | Hole] = list(self._merged([]))
+        *before, live = self._segments
+        for segment in [*filter(None, before), live]:
+            reach = self.memory.number if self._kept == "by_id" else 0
+            beyond = [trade for trade in segment if not reach or number_of(trade) > reach]
+            if beyond or not segment:
+                expected = str(reach + 1) if reach else None
+                items += [Hole(reason, expected, beyond[0].id if beyond else None), *self._merged([beyond])]
+        return self._end(items)
+
+    def _merged(self, known: Iterable[Sequence[Trade]]) -> list[Trade]:
+        """Return what was fetched and what is known, each trade once and in order, and remember it."""
+        fetched, self._fetched = self._fetched, []
+        memory = self.memory
+        trades: list[Trade] = []
+        if self._kept == "by_id":
+            by_number = {number_of(trade): trade for trade in fetched}
+            # A trade that was also seen live is not a backfilled one.
+            for segment in sorted(known, key=lambda segment: not segment or not segment[0].backfilled):
+                by_number.update({number_of(trade): trade for trade in segment})
+            trades = [by_number[number] for number in sorted(by_number) if number > memory.number]
+        else:
+            live = [trade for segment in known for trade in segment if not memory.knows(trade)]
+            here = Counter(map(key_of, memory.since(self._start_ns() // 1_000_000 * 1_000_000)))
+            here.update(map(key_of, live))
+            for row in fetched:
+                key = key_of(row)
+                if here[key] > 0:
+                    here[key] -= 1
+                else:
+                    trades.append(row)
+            trades = sorted([*trades, *live], key=lambda trade: trade.ts_venue or 0)
+        for trade in trades:
+            self.counts["backfilled"] += trade.backfilled
+            memory.add(trade)
+        return trades
+
+    def _end(self, items: list[Trade | Hole]) -> list[Trade | Hole]:
+        self.open_reason = None
+        self._segments = [[]]
+        self._history = []
+        self._since = None
+        self._start_over()
+        return items
+
+    def _start_over(self) -> None:
+        self.wish = None
+        if self._kept == "by_time" or self.open_reason is None:
+            self._fetched = []
+        self._complete = False
+        self._answered = False
+        self._pages = 0
+        self._failures = 0
+        self._try_at = 0.0

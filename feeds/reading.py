@@ -1,0 +1,78 @@
+"""
+Which of two readings of a venue's sequences is true, as its own traffic shows it. Pure.
+
+Two documents contradict their own examples. Without this file the wrong reading would break every
+book of the venue again and again, and for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from book.tracker import BookTracker, Jump
+from feeds.venue import OtherReading
+
+FIRSTS_MIN: Final = 4
+_FIRSTS_MAX: Final = 16
+EXPLAINED_MIN: Final = 3
+_DELTAS_A_JUMP_MAX: Final = 20
+"""Where more deltas than this come to a hole, holes are the exception and not the rule."""
+
+
+class Reading:
+    """
+    Watches the holes that the books find, and says once when they are none.
+
+    Sequences that only grow: most first deltas after a snapshot leave a hole, which losses on the
+    way cannot explain. Sequences that count time: every hole is as long as the time that passed,
+    holes are frequent, and no delta is ever empty.
+    """
+
+    def __init__(self, other: OtherReading | None) -> None:
+        self.other = other
+        self.switched = False
+        self._explained = 0
+        self._deltas = 0
+        self._firsts = 0
+        self._first_jumps = 0
+
+    def look(self, trackers: Iterable[BookTracker]) -> bool:
+        """Tell, once, that the other reading is the true one."""
+        if self.other is None or self.switched:
+            return False
+        books = list(trackers)
+        if self.other.tick_ns is None:
+            self.switched = self._mostly_jumps(books)
+        else:
+            self.switched = self._counts_time(books, self.other.tick_ns)
+        return self.switched
+
+    def _mostly_jumps(self, books: list[BookTracker]) -> bool:
+        firsts = sum(book.first_deltas for book in books) - self._firsts
+        jumps = sum(book.first_jumps for book in books) - self._first_jumps
+        if firsts >= _FIRSTS_MAX and jumps * 2 <= firsts:
+            self._firsts += firsts
+            self._first_jumps += jumps
+            return False
+        return firsts >= FIRSTS_MIN and jumps * 2 > firsts
+
+    def _counts_time(self, books: list[BookTracker], tick_ns: int) -> bool:
+        for book in books:
+            while book.jumps:
+                if _is_explained(book.jumps.popleft(), tick_ns):
+                    self._explained += 1
+                else:
+                    self._explained = 0
+                    self._deltas = sum(one.counts["deltas"] for one in books)
+        if self._explained < EXPLAINED_MIN or any(book.counts["empty_deltas"] for book in books):
+            return False
+        deltas = sum(book.counts["deltas"] for book in books) - self._deltas
+        return deltas <= self._explained * _DELTAS_A_JUMP_MAX
+
+
+def _is_explained(jump: Jump, tick_ns: int) -> bool:
+    if jump.elapsed_ns is None:
+        return False
+    expected = jump.steps * tick_ns
+    return abs(expected - jump.elapsed_ns) <= tick_ns + expected // 20
