@@ -155,11 +155,16 @@ class Archive:
                 reason = "free_space"
             else:
                 break
-            (self._directory / rotated.name).unlink()
+            self._delete(self._directory / rotated.name)
             tidied.removed.append(Removal(rotated.name, size, reason))
             total -= size
             del held[0]
         tidied.files, tidied.bytes = len(held), total
+
+    @staticmethod
+    def _delete(path: Path) -> None:
+        """Retention's only way to delete a record."""
+        path.unlink()
 
     def _size(self, name: str) -> int:
         try:

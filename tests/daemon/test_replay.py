@@ -36,7 +36,7 @@ DIGESTS: dict[str, str] = json.loads((RECORDINGS / "digests.json").read_text())
 CAPTURES = Path(__file__).resolve().parents[3] / "shared" / "captures"
 CAPTURE_NAMES = ("hitbtc_v2_202104a", "hitbtc_v2_202104b", "bequant_v2_202107")
 SYMBOLS = {
-    "sunflower": ("ETH-BTC", "BTC-USDT"),
+    "sunflower": ("ETH-BTC", "BTC-USD"),
     "sfox": ("BTC-USD", "ETH-USD"),
     "oxfun": ("OX-USDT", "BTC-USD-SWAP-LIN", "ETH-USD-SWAP-LIN"),
 }
