@@ -216,6 +216,8 @@ class Reception:
         rate = Rate(self.limits.commands_per_second, connection.loop.time())
         errors = 0
         async for message in connection:
+            if client.closing:
+                continue  # read on: the answer to our close frame is behind it
             try:
                 self._carry_out(client, message, allowed=rate.take(connection.loop.time()))
                 errors = 0

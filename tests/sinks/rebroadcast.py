@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect, unix_connect
+from websockets.exceptions import ConnectionClosed
 
 from sinks.websocket import WebsocketConfig, WebsocketSink
 from tests.sinks.market import Market
@@ -79,8 +81,9 @@ class Peer:
 
     async def closed(self) -> tuple[int, str]:
         """Read to the end and return how the server closed."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            await self.socket.wait_closed()
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await self.next()
         assert self.socket.close_code is not None
         return self.socket.close_code, self.socket.close_reason or ""
 
