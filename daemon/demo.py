@@ -38,6 +38,8 @@ _CHANNELS: Final = {
     "oxfun": ("book", "trade", "ticker", "venue_quote"),
     "sfox": ("book", "trade", "ticker"),
 }
+_RING_EVENTS: Final = 500
+"""Events kept per stream for clients that come back: most of a minute, so that memory is level soon."""
 _DRAW_SECONDS: Final = 0.5
 _WATCH_SECONDS: Final = 0.25
 _PLAIN_SECONDS: Final = 2.0
@@ -113,7 +115,7 @@ async def _start(
     ]
     host = rebroadcast.rpartition(":")[0]
     for listen in (rebroadcast, f"{host}:0"):
-        sinks: list[SinkConfig] = [WebsocketConfig(listen=listen)]
+        sinks: list[SinkConfig] = [WebsocketConfig(listen=listen, ring_events_max=_RING_EVENTS)]
         service = Service(Plan(feeds, sinks, state_directory, stop_timeout_seconds=2.0), log)
         try:
             await service.start()

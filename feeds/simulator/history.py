@@ -22,6 +22,10 @@ class _Chapter:
         return self.changes[-1][0] if self.changes else self.first
 
 
+CAPACITY: Final = 512
+"""Sequences remembered: most of a minute of the busiest book."""
+
+
 class History:
     """
     The states of one ladder by sequence; bounded, the oldest are forgotten first.
@@ -29,7 +33,7 @@ class History:
     The ladder is read once. It may be some steps ahead of what is recorded, so it is followed by its changes.
     """
 
-    def __init__(self, ladder: Ladder, sequence: int, capacity: int = 4096) -> None:
+    def __init__(self, ladder: Ladder, sequence: int, capacity: int = CAPACITY) -> None:
         self._bids: Levels = dict(ladder.bids)
         self._asks: Levels = dict(ladder.asks)
         self._chapters: deque[_Chapter] = deque(maxlen=max(2, capacity // _STRIDE + 1))

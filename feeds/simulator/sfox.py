@@ -11,6 +11,7 @@ import orjson
 
 from feeds.simulator import sfox_rest
 from feeds.simulator.budget import MINUTE_NS, SECOND_NS, Window
+from feeds.simulator.history import CAPACITY
 from feeds.simulator.instrument import Instrument
 from feeds.simulator.market import Market, Step
 from feeds.simulator.sfox_connection import SfoxConnection
@@ -242,7 +243,7 @@ class SfoxVenue(SimulatedVenue):
                 connection.push(feed, payload, time_ns)
                 sent = self._sent[connection_id]
                 sent[connection.sequence] = (name, publication)
-                if len(sent) > 4096:  # noqa: PLR2004 - as many as the other venues remember
+                if len(sent) > CAPACITY:
                     sent.popitem(last=False)
 
     def book_payload(self, pair: Pair, time_ns: int, *, is_net: bool = False, is_rest: bool = False) -> str:
