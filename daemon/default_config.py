@@ -92,7 +92,7 @@ def default_config() -> str:
     for sink in sink_structs():
         tag = str(sink.__struct_config__.tag)
         fields = sorted(fields_of(sink), key=lambda field: field.name in SinkConfig.__struct_fields__)
-        head = _comment(_first_paragraph(sys.modules[sink.__module__].__doc__))
+        head = _comment(first_paragraph(sys.modules[sink.__module__].__doc__))
         parts.append(head + _rows("[[sinks]]", [("type", tag)], fields, _ACTIVE.get(tag), {}))
     return "\n".join(parts)
 
@@ -173,12 +173,13 @@ def _shown(field: Field, examples: dict[str, Any]) -> Any:  # noqa: ANN401 (what
 
 def _summary(struct: type) -> str:
     """Return the first paragraph of a class's docstring, without the table's name in front."""
-    text = _first_paragraph(struct.__doc__)
+    text = first_paragraph(struct.__doc__)
     head, colon, rest = text.partition(": ")
     return (rest[:1].upper() + rest[1:]) if colon and head.startswith("`[") else text
 
 
-def _first_paragraph(doc: str | None) -> str:
+def first_paragraph(doc: str | None) -> str:
+    """Return the first paragraph of a docstring on one line."""
     return " ".join((doc or "").strip().split("\n\n", maxsplit=1)[0].split())
 
 
