@@ -216,7 +216,7 @@ class Feed:
             if fetch.purpose == "trades":
                 self.trades.fetched(fetch, body, ts_recv)
                 self.attention = True
-            elif fetch.purpose == "audit":
+            elif fetch.purpose == "book":
                 if fetch.asks_the_same(self._audit_fetch) and fetch.subscription is not None:
                     self.audit.answered(fetch.subscription, self.venue.parse_book(self.options, body))
             elif self._session is not None:
@@ -380,8 +380,9 @@ class Feed:
             subscription.frames += 1
             if subscription.state != "active":
                 self._activate(subscription, ts_recv)
-            if kind is Trade and not self.trades.take(subscription, message):  # type: ignore[arg-type]
-                self.attention = True
+            if type(message) is Trade and not self.trades.take(subscription, message):
+                if message.backfilled:
+                    self.attention = True  # the venue's own history may close a hole
                 return
             out.append(self._streams.number(subscription, message))
         elif kind is Acknowledged:

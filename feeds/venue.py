@@ -154,7 +154,7 @@ class Venue(abc.ABC):
         return BookTracker(self.rule(options), series, self.tracker_options, synthetic=synthetic)
 
     def trades_fetch(self, subscription: Subscription, span: Span) -> Fetch | None:  # noqa: ARG002
-        """Return the request for past trades; None where the venue keeps none."""
+        """Return the request for past trades, with the purpose `trades`; None where the venue keeps none."""
         return None
 
     def parse_trades(self, subscription: Subscription, body: bytes, ts_recv: int) -> list[Trade]:  # noqa: ARG002
@@ -169,7 +169,7 @@ class Venue(abc.ABC):
         raise FrameError(msg)
 
     def book_fetch(self, subscription: Subscription, options: FeedOptions) -> Fetch | None:  # noqa: ARG002
-        """Return the request for a book's second source; None where there is none over REST."""
+        """Return the request for a book's second source, with the purpose `book`; None where REST has none."""
         return None
 
     def parse_book(self, options: FeedOptions, body: bytes) -> Snapshot:  # noqa: ARG002

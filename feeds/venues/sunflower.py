@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
-from book.continuity import RULES, Rule, contiguous
+from book.continuity import RULES, Rule, contiguous, monotonic
 from book.delta import Delta, Level, Snapshot
 from book.errors import FrameError
 from book.events import Candle, Ticker, Trade
@@ -44,7 +44,7 @@ from feeds.session import (
     Throttled,
 )
 from feeds.timestamp import from_iso
-from feeds.venue import FeedOptions, Limit, Venue
+from feeds.venue import FeedOptions, Limit, OtherReading, Span, Venue
 
 PERIODS: Final = ("M1", "M3", "M5", "M15", "M30", "H1", "H4", "D1", "D7", "1M")
 _TRADES_LIMIT: Final = 100
@@ -88,6 +88,12 @@ class _WireBook(msgspec.Struct, gc=False):
     symbol: str
     sequence: int
     timestamp: str | None = None
+
+
+class _WireRestBook(msgspec.Struct, gc=False):
+    ask: list[_WireLevel]
+    bid: list[_WireLevel]
+    timestamp: str
 
 
 class _WireTrade(msgspec.Struct, gc=False):
@@ -203,6 +209,8 @@ _decode_notification = msgspec.json.Decoder(
 _decode_topic = msgspec.json.Decoder(_Topic).decode
 _decode_response = msgspec.json.Decoder(_Response).decode
 _decode_symbols = msgspec.json.Decoder(list[_WireSymbol]).decode
+_decode_trades = msgspec.json.Decoder(list[_WireTrade]).decode
+_decode_rest_book = msgspec.json.Decoder(_WireRestBook).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -275,7 +283,7 @@ class SunflowerSession(Session):
             return
         for subscription in subscriptions:
             self._route(subscription)[self._key(subscription)] = subscription
-            request_id = self._request(*self._command("subscribe", subscription))
+            request_id = self._request(*self._command("subscribe", subscription), asks=(subscription,))
             self._asked[request_id] = subscription
 
     def unsubscribe(self, subscriptions: Sequence[Subscription]) -> None:
@@ -310,11 +318,18 @@ class SunflowerSession(Session):
             noun = "Orderbook" if channel == "book" else "Ticker"
         return f"{verb}{noun}", params
 
-    def _request(self, method: str, params: dict[str, object] | dict[str, str], *, secret: bool = False) -> int:
+    def _request(
+        self,
+        method: str,
+        params: dict[str, object] | dict[str, str],
+        *,
+        secret: bool = False,
+        asks: tuple[Subscription, ...] = (),
+    ) -> int:
         request_id = self._next_id
         self._next_id += 1
         text = _encode({"method": method, "params": params, "id": request_id}).decode()
-        self.outbox.append(Send(text, secret=secret))
+        self.outbox.append(Send(text, secret=secret, asks=asks))
         return request_id
 
     def _route(self, subscription: Subscription) -> dict[object, Subscription]:
@@ -367,7 +382,8 @@ class SunflowerSession(Session):
         subscription = self._tickers.get(ticker.symbol)
         if subscription is None:
             return _UNWANTED
-        for text in (ticker.last, ticker.open, ticker.high, ticker.low, ticker.bid, ticker.ask):
+        volumes = (ticker.volume, ticker.volume_quote)
+        for text in (ticker.last, ticker.open, ticker.high, ticker.low, ticker.bid, ticker.ask, *volumes):
             if text is not None:
                 check_number(text)
         event = Ticker(
@@ -413,7 +429,7 @@ class SunflowerSession(Session):
         """Everything that is no known notification: answers to requests, or nonsense."""
         try:
             response = _decode_response(frame)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise FrameError(str(error)) from error
         if response.method is not None:
             known = response.method in _METHODS
@@ -462,6 +478,10 @@ _NOTHING: Final[list[Delivery]] = []
 _UNWANTED: Final[list[Delivery]] = [(None, Note("unwanted"))]
 
 
+def _levels(levels: list[_WireLevel]) -> list[Level]:
+    return [(level.price, level.size) for level in levels]
+
+
 def _trade(trade: _WireTrade, subscription: Subscription, ts_recv: int) -> Trade:
     check_number(trade.price)
     check_number(trade.quantity)
@@ -481,7 +501,7 @@ def _trade(trade: _WireTrade, subscription: Subscription, ts_recv: int) -> Trade
 
 
 def _candle(candle: _WireCandle, subscription: Subscription, ts_recv: int) -> Candle:
-    for text in (candle.open, candle.max, candle.min, candle.close, candle.volume):
+    for text in (candle.open, candle.max, candle.min, candle.close, candle.volume, candle.volume_quote):
         check_number(text)
     ts_open = from_iso(candle.timestamp)
     return Candle(
@@ -518,6 +538,12 @@ class Sunflower(Venue):
     connect_limit: ClassVar[Limit] = Limit(capacity=5, per_second=1)
     rest_limit: ClassVar[Limit] = Limit(capacity=20, per_second=50)
     symbols_fetch: ClassVar[Fetch] = Fetch("symbols", "/public/symbol")
+    # Every example of the document dials this path, its table names the other.
+    other_ws_path: ClassVar[str | None] = "/api/2/ws"
+    # Captured sequences are contiguous; the document's own example jumps by three.
+    other_reading: ClassVar[OtherReading | None] = OtherReading(monotonic)
+    trades_kept: ClassVar[Literal["nowhere", "by_id", "by_time"]] = "by_id"
+    trades_page: ClassVar[int] = 1000
 
     def rule(self, options: FeedOptions) -> Rule:
         """Sequences are contiguous, or only grow, as configured."""
@@ -531,7 +557,7 @@ class Sunflower(Venue):
         """Read `/api/2/public/symbol`; ids are not always base + quote, so the table decides."""
         try:
             rows = _decode_symbols(body)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise FrameError(str(error), reason="bad_symbol_table") from error
         return [
             Instrument(
@@ -545,6 +571,32 @@ class Sunflower(Venue):
             )
             for row in rows
         ]
+
+    def trades_fetch(self, subscription: Subscription, span: Span) -> Fetch | None:
+        """`from` is inclusive, as the document's own loop shows ("from = last id + 1")."""
+        query = {"sort": "ASC", "by": "id", "from": str(span.from_id), "limit": str(self.trades_page)}
+        return Fetch("trades", f"/public/trades/{subscription.wire_symbol}", query, subscription)
+
+    def parse_trades(self, subscription: Subscription, body: bytes, ts_recv: int) -> list[Trade]:
+        """Read `/public/trades/<symbol>`: rows as on the socket."""
+        try:
+            rows = _decode_trades(body)
+        except msgspec.MsgspecError as error:
+            raise FrameError(str(error), reason="bad_trades") from error
+        return [_trade(row, subscription, ts_recv) for row in rows]
+
+    def book_fetch(self, subscription: Subscription, options: FeedOptions) -> Fetch | None:  # noqa: ARG002
+        """`limit=0` is the full book; the answer has no sequence."""
+        path = f"/public/orderbook/{subscription.wire_symbol}"
+        return Fetch("book", path, {"limit": "0"}, subscription, optional=True)
+
+    def parse_book(self, options: FeedOptions, body: bytes) -> Snapshot:  # noqa: ARG002
+        """Read `/public/orderbook/<symbol>`."""
+        try:
+            book = _decode_rest_book(body)
+        except msgspec.MsgspecError as error:
+            raise FrameError(str(error), reason="bad_book") from error
+        return Snapshot(None, _levels(book.bid), _levels(book.ask), from_iso(book.timestamp))
 
     def guess(self, symbol: str) -> Instrument:
         """`ETH-BTC` is `ETHBTC`: upper-case base + quote."""
@@ -563,7 +615,7 @@ class Sunflower(Venue):
         """`updateOrderbook`, `snapshotTrades`, `ticker`: the method names the channel."""
         try:
             topic = _decode_topic(frame)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return ()
         if topic.method not in _METHODS:
             return ()
