@@ -367,8 +367,8 @@ class SfoxSession(Session):
         return [(self._by_feed[feed], Acknowledged()) for feed in command.feeds if feed in self._by_feed]
 
     def _refused(self, answer: _Answer) -> list[Delivery]:
-        command = self._answered(answer)
         words = _words(answer.payload)
+        command = self._answered(answer)
         if _TOO_MANY.search(words):
             if command is not None and command.verb != "authenticate":
                 self._queue.put_back(command.verb, command.feeds)
@@ -485,8 +485,17 @@ def _time(data: _Data) -> int | None:
 
 
 def _words(payload: msgspec.Raw) -> str:
-    """Return what an error says, without the echo of what was asked."""
-    said = msgspec.json.decode(payload)
+    """
+    Return what an error says, without the echo of what was asked.
+
+    Raises:
+        FrameError: it is no text.
+
+    """
+    try:
+        said = msgspec.json.decode(payload)
+    except UNREADABLE as error:
+        raise FrameError(str(error)) from error
     if isinstance(said, dict):
         said = {key: value for key, value in said.items() if key not in {"action", "feeds"}}
     return _encode(said).decode().lower() if said else ""
