@@ -490,6 +490,14 @@ def test_the_budget_stays_within_forty_a_minute():
     assert VENUE.connections_max == 10
 
 
+def test_topics_name_what_a_frame_is_about():
+    """Of a frame alone, its pair and channel are known; answers and nonsense are about nothing."""
+    assert VENUE.topics(json.dumps(book_frame(1, [], [])).encode()) == (("btcusd", "book"),)
+    assert VENUE.topics(b'{"recipient":"orderbook.net.btcusdc","payload":7}') == (("btcusdc", "book_net"),)
+    for frame in (b'{"type":"success"}', b'{"recipient":"private.user.balances"}', b"{", b"7"):
+        assert VENUE.topics(frame) == ()
+
+
 def test_a_session_without_options_has_the_defaults():
     """Authenticated is what a bare success means when a key was sent."""
     talking = Conversation(VENUE.session(VENUE.Options(), KEY))
