@@ -16,8 +16,8 @@ from book.series import Series
 from daemon.tape import Tape
 from feeds import record
 from feeds.feed import Feed
-from feeds.record import Closed, Fetched, Lost, Meta, Opened, Record, RecordingError, Ticked, Wish
-from feeds.session import Fetch, Subscription
+from feeds.record import Asked, Closed, Fetched, FetchFailed, Lost, Meta, Opened, Record, RecordingError, Ticked, Wish
+from feeds.session import Fetch, Send, Subscription
 from feeds.venue import FeedOptions
 from feeds.venues import VENUES
 
@@ -27,6 +27,7 @@ _decode_opened = msgspec.json.Decoder(Opened).decode
 _decode_ticked = msgspec.json.Decoder(Ticked).decode
 _decode_closed = msgspec.json.Decoder(Closed).decode
 _decode_fetched = msgspec.json.Decoder(Fetched).decode
+_decode_failed = msgspec.json.Decoder(FetchFailed).decode
 _decode_lost = msgspec.json.Decoder(Lost).decode
 _decode_meta = msgspec.json.Decoder(Meta).decode
 
@@ -68,7 +69,10 @@ class Player:
             record.UNSUBSCRIBED: self._unsubscribed,
             record.OPENED: self._opened,
             record.RECEIVED_BASE64: self._received_base64,
+            record.SENT: self._sent,
+            record.SENT_SECRET: self._sent,
             record.FETCHED: self._fetched,
+            record.FETCH_FAILED: self._fetch_failed,
             record.READY_TIMED_OUT: self._ready_timed_out,
             record.TICKED: self._ticked,
             record.CLOSED: self._closed,
@@ -83,9 +87,27 @@ class Player:
         else:
             meaning = self._meanings.get(one.kind)
             events = [] if meaning is None else meaning(one)
-        # What it wants to send was sent then; the answers are in the recording.
-        self.feed.requests.clear()
+        if self.feed.requests:
+            self._keep_commands()
         return events
+
+    def _keep_commands(self) -> None:
+        """Commands wait for the record that says when they went out; REST answers are in the recording anyway."""
+        requests = self.feed.requests
+        if any(isinstance(request, Fetch) for request in requests):
+            commands = [request for request in requests if isinstance(request, Send)]
+            requests.clear()
+            requests.extend(commands)
+
+    def _sent(self, one: Record) -> list[Event]:
+        secret = one.kind == record.SENT_SECRET
+        requests = self.feed.requests
+        for request in requests:
+            if isinstance(request, Send) and (request.secret if secret else request.text.encode() == one.payload):
+                requests.remove(request)
+                self.feed.sent(request)
+                break
+        return []
 
     def _received_base64(self, one: Record) -> list[Event]:
         return self.feed.receive(one.frame, one.ts_recv)
@@ -114,12 +136,18 @@ class Player:
 
     def _fetched(self, one: Record) -> list[Event]:
         fetched = _decode_fetched(one.payload)
-        if fetched.purpose is None:
+        if fetched.asked is None:
             return []
-        wish = fetched.subscription
+        return self.feed.fetched(self._fetch(fetched.asked), fetched.content, one.ts_recv)
+
+    def _fetch_failed(self, one: Record) -> list[Event]:
+        self.feed.fetch_failed(self._fetch(_decode_failed(one.payload).asked))
+        return []
+
+    def _fetch(self, asked: Asked) -> Fetch:
+        wish = asked.subscription
         held = None if wish is None else self._held.get((wish.symbol, wish.channel))
-        fetch = Fetch(fetched.purpose, fetched.path, fetched.query, held)
-        return self.feed.fetched(fetch, fetched.content, one.ts_recv)
+        return Fetch(asked.purpose, asked.path, asked.query, held)
 
     def _lost(self, one: Record) -> list[Event]:
         """Records are missing: begin the conversation anew, so that nothing passes for whole."""

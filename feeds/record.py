@@ -37,6 +37,7 @@ SENT: Final = b"sent"
 SENT_SECRET: Final = b"sent_secret"
 """A command went out that holds a credential; its text is nowhere."""
 FETCHED: Final = b"fetched"
+FETCH_FAILED: Final = b"fetch_failed"
 READY_TIMED_OUT: Final = b"ready_timed_out"
 TICKED: Final = b"ticked"
 CLOSED: Final = b"closed"
@@ -127,29 +128,45 @@ class Lost(msgspec.Struct):
     records: int
 
 
-class Fetched(msgspec.Struct, omit_defaults=True):
-    """A REST answer. Without a `purpose` nobody's session had asked for it (a symbol table)."""
+class Asked(msgspec.Struct, omit_defaults=True, frozen=True):
+    """A REST request as written down."""
 
-    url: str
-    body: str | None = None
-    body_base64: str | None = None
-    purpose: str | None = None
+    purpose: str
     path: str = ""
     query: dict[str, str] = {}
     subscription: Wish | None = None
 
     @classmethod
+    def of(cls, fetch: Fetch) -> Asked:
+        """Write a request down."""
+        wish = None if fetch.subscription is None else Wish.of(fetch.subscription)
+        return cls(fetch.purpose, fetch.path, fetch.query, wish)
+
+
+class FetchFailed(msgspec.Struct):
+    """A REST request without a usable answer."""
+
+    url: str
+    reason: str
+    asked: Asked
+
+
+class Fetched(msgspec.Struct, omit_defaults=True):
+    """A REST answer. Without `asked` no feed had asked for it (a symbol table)."""
+
+    url: str
+    body: str | None = None
+    body_base64: str | None = None
+    asked: Asked | None = None
+
+    @classmethod
     def of(cls, url: str, body: bytes, fetch: Fetch | None) -> Fetched:
         """Write an answer down."""
-        fetched = cls(url)
+        asked = None if fetch is None else Asked.of(fetch)
         try:
-            fetched.body = body.decode()
+            return cls(url, body=body.decode(), asked=asked)
         except UnicodeDecodeError:
-            fetched.body_base64 = b2a_base64(body, newline=False).decode()
-        if fetch is not None:
-            fetched.purpose, fetched.path, fetched.query = fetch.purpose, fetch.path, fetch.query
-            fetched.subscription = None if fetch.subscription is None else Wish.of(fetch.subscription)
-        return fetched
+            return cls(url, body_base64=b2a_base64(body, newline=False).decode(), asked=asked)
 
     @property
     def content(self) -> bytes:

@@ -24,7 +24,7 @@ from structlog.typing import FilteringBoundLogger
 
 from book.series import Position
 from feeds import record
-from feeds.record import Closed, Fetched, Lost, Meta, Opened, Ticked, Wish
+from feeds.record import Asked, Closed, Fetched, FetchFailed, Lost, Meta, Opened, Ticked, Wish
 from feeds.session import Fetch, Send, Subscription
 
 _WAKE_BYTES: Final = 256 * 1024
@@ -188,6 +188,11 @@ class FileRecorder(Recorder):
         """See `Recorder`."""
         fetched = Fetched.of(url, body, fetch)
         self._put(record.struct_line(record.FETCHED, ts_recv, self._monotonic_ns(), fetched), ts_recv)
+
+    def fetch_failed(self, url: str, reason: str, ts_recv: int, fetch: Fetch) -> None:
+        """See `Recorder`."""
+        failed = FetchFailed(url, reason, Asked.of(fetch))
+        self._put(record.struct_line(record.FETCH_FAILED, ts_recv, self._monotonic_ns(), failed), ts_recv)
 
     def ready_timed_out(self) -> None:
         """See `Recorder`."""
