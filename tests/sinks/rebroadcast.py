@@ -92,6 +92,7 @@ class Peer:
 async def peer(sink: WebsocketSink, **options: Any) -> AsyncIterator[Peer]:
     """Connect a subscriber."""
     options.setdefault("max_size", None)
+    options.setdefault("max_queue", None)
     options.setdefault("compression", None)
     options.setdefault("proxy", None)
     if sink.address.startswith("unix:"):
