@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -18,16 +18,19 @@ from sinks.rebroadcast.conflation import Conflator, TopBook, View
 from sinks.rebroadcast.frames import frame
 from sinks.rebroadcast.group import Group
 from sinks.rebroadcast.protocol import (
+    Heartbeat,
     Id,
     List,
+    Listed,
+    Recovered,
     RequestError,
+    StreamEntry,
     Subscribe,
+    Subscribed,
     Unsubscribe,
+    Unsubscribed,
+    answer,
     delivery_for,
-    heartbeat,
-    listed,
-    subscribed,
-    unsubscribed,
 )
 from sinks.rebroadcast.ring import Ring, RingLimits
 from sinks.rebroadcast.stream import Counts, Stream
@@ -156,7 +159,7 @@ class Fanout:
             client.starting.clear()
             return
         self.refresh()
-        entries: dict[str, dict[str, Any]] = {}
+        entries: dict[str, StreamEntry] = {}
         parts: list[bytes] = []
         size = 0
         while client.starting and size < _START_BYTES:
@@ -165,7 +168,7 @@ class Fanout:
             parts += frames
             size += sum(map(len, frames))
             group.waiting.discard(stream.name)
-        head = subscribed(entries, client.starting_id, pending=len(client.starting))
+        head = answer(Subscribed(entries, client.starting_id, len(client.starting)))
         client.send_start(b"".join((head, *parts)))
         self._settle(group)
 
@@ -189,19 +192,20 @@ class Fanout:
             rules = self._checked(add_rule(client.rules, rule), command.id)
         client.resume = {stream: position for stream, position in client.resume.items() if not rule.matches(stream)}
         self._regroup(client, rules, set())
-        client.send(unsubscribed(names, command.id))
+        client.send(answer(Unsubscribed(command.id, names)))
 
     def list(self, client: Client, command: List) -> None:
         """Answer which streams there are."""
         self.refresh()
         rule = make_rule(command.channels, command.streams, None)
-        client.send(listed({s.name: s.entry() for s in self.streams.values() if rule.matches(s.name)}, command.id))
+        entries = {name: stream.entry() for name, stream in self.streams.items() if rule.matches(name)}
+        client.send(answer(Listed(command.id, entries)))
 
     # From the clock
 
     def heartbeat(self, ts: int) -> None:
         """Send a sign of life to everybody who got nothing since the last call."""
-        data = heartbeat(ts)
+        data = answer(Heartbeat(ts))
         for client in list(self.clients):
             if not client.active and not client.congested:
                 client.send(data)
@@ -252,19 +256,19 @@ class Fanout:
             delivery = group.deliveries[stream.name]
             if stream.is_book and delivery is not None and delivery.depth and stream.top is None:
                 stream.top = TopBook()
-        data = subscribed({stream.name: stream.entry() for stream in streams}, answers=False)
+        data = answer(Subscribed({stream.name: stream.entry() for stream in streams}))
         for client in list(group.clients):
             if any(stream.name in client.resume for stream in streams):
-                entries = {}
+                entries: dict[str, StreamEntry] = {}
                 parts: list[bytes] = []
                 for stream in streams:
                     entries[stream.name], missed = self._recover(client, stream)
                     parts += missed or ()
-                client.send(b"".join((subscribed(entries, answers=False), *parts)))
+                client.send(b"".join((answer(Subscribed(entries)), *parts)))
             else:
                 client.send(data)
 
-    def _start(self, client: Client, stream: Stream, group: Group) -> tuple[dict[str, Any], Sequence[bytes]]:
+    def _start(self, client: Client, stream: Stream, group: Group) -> tuple[StreamEntry, Sequence[bytes]]:
         """Return a stream's entry and what this client gets before its next event."""
         group.conflator.forget(stream.name)
         delivery = group.deliveries[stream.name]
@@ -275,26 +279,24 @@ class Fanout:
         entry, missed = self._recover(client, stream, views=bool(depth))
         if missed is None and stream.is_book and not depth:
             snapshot = stream.snapshot(self._directory, self.counts)
-        entry |= stream.entry()
+        entry = stream.entry(entry.recovered)  # asking for the snapshot may have told more of the state
         frames = missed if missed is not None else () if snapshot is None else (snapshot,)
         self.counts.sent[stream.channel] += len(frames)
         return entry, frames
 
     def _recover(
         self, client: Client, stream: Stream, *, views: bool = False
-    ) -> tuple[dict[str, Any], Sequence[bytes] | None]:
+    ) -> tuple[StreamEntry, Sequence[bytes] | None]:
         """Return a stream's entry and all that was missed since the client's position, or None if that is not held."""
         position = client.resume.pop(stream.name, None)
-        entry = stream.entry()
         if position is None:
-            return entry, None
+            return stream.entry(), None
         missed = stream.ring.after(position.epoch, position.seq)
         if views and missed:
             missed = None  # whole books' changes are not what was subscribed
-        outcome = "exact" if missed is not None else "snapshot" if stream.is_book else "none"
+        outcome: Recovered = "exact" if missed is not None else "snapshot" if stream.is_book else "none"
         self.counts.resumes[outcome] += 1
-        entry["recovered"] = outcome
-        return entry, missed
+        return stream.entry(outcome), missed
 
     def _drop_tops(self) -> None:
         """Keep no best levels that nobody looks at any more."""

@@ -21,7 +21,6 @@ DEPTH_MAX: Final = 10_000
 INTERVAL_MILLISECONDS_MAX: Final = 60_000
 _ID_CHARACTERS_MAX: Final = 64
 
-CloseCode = int
 CLOSE_SHUTTING_DOWN: Final = 1001
 CLOSE_ABNORMAL: Final = 1006
 CLOSE_POLICY: Final = 1008
@@ -182,65 +181,102 @@ def _check_target(command: Subscribe | Unsubscribe | List) -> None:
             raise RequestError("unknown_stream", reason, command_id=command.id)
 
 
-# Answers, framed
+# Answers
 
 
-def subscribed(
-    streams: Mapping[str, Mapping[str, Any]], command_id: Id = None, *, answers: bool = True, pending: int = 0
-) -> bytes:
-    """Say which streams start here; `pending` more of the same command are still to be announced."""
-    message: dict[str, Any] = {"type": "subscribed"}
-    if answers:
-        message["id"] = command_id
-    message["streams"] = streams
-    if pending:
-        message["pending"] = pending
+class StreamEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a stream stands."""
+
+    epoch: str
+    seq: int
+    """The last number handed out: what follows begins behind it."""
+    state: str | None = None
+    """A book's state; what is not `live` is not to be traded on, and may have no snapshot yet."""
+    recovered: Recovered | None = None
+    """Only where a position was given: what became of the events since then."""
+
+
+Entries = Mapping[str, StreamEntry]
+
+
+class Subscribed(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="subscribed"):
+    """
+    Streams start here: a book's snapshot (or what was missed) follows, then every event.
+
+    With the command's `id` the answer to it; without any `id` streams that have come into being.
+    """
+
+    streams: Entries
+    id: Id | msgspec.UnsetType = msgspec.UNSET
+    pending: int = 0
+    """So many streams of a large subscription are still to be announced under the same `id`."""
+
+
+class Unsubscribed(msgspec.Struct, frozen=True, tag_field="type", tag="unsubscribed"):
+    """These streams end here."""
+
+    id: Id
+    streams: list[str]
+
+
+class Listed(msgspec.Struct, frozen=True, tag_field="type", tag="list"):
+    """The streams there are."""
+
+    id: Id
+    streams: Entries
+
+
+class Pong(msgspec.Struct, frozen=True, tag_field="type", tag="pong"):
+    """The answer to a `ping` command; `ts` is the server's clock in nanoseconds since the epoch."""
+
+    id: Id
+    ts: int
+
+
+class Authenticated(msgspec.Struct, frozen=True, tag_field="type", tag="authenticated"):
+    """The token was right."""
+
+    id: Id
+
+
+class Failed(msgspec.Struct, frozen=True, tag_field="type", tag="error"):
+    """A command was not carried out; nothing was changed. `temporary`: trying again later may help."""
+
+    id: Id
+    code: ErrorCode
+    reason: str
+    temporary: bool
+
+
+class Heartbeat(msgspec.Struct, frozen=True, tag_field="type", tag="heartbeat"):
+    """Nothing happens, and the connection lives. `ts` as in `pong`."""
+
+    ts: int
+
+
+class Warned(msgspec.Struct, frozen=True, tag_field="type", tag="warning"):
+    """You read too slowly: half of what may wait for you is waiting. At the limit you are closed with 4008."""
+
+    code: Literal["slow"]
+    reason: str
+    buffered_bytes: int
+    limit_bytes: int
+
+
+Answer = Subscribed | Unsubscribed | Listed | Pong | Authenticated | Failed | Heartbeat | Warned
+
+
+def answer(message: Answer) -> bytes:
+    """Return the answer, framed."""
     return frame(_encode(message))
 
 
-def unsubscribed(streams: list[str], command_id: Id) -> bytes:
-    """Say which streams end here."""
-    return frame(_encode({"type": "unsubscribed", "id": command_id, "streams": streams}))
-
-
-def listed(streams: Mapping[str, Mapping[str, Any]], command_id: Id) -> bytes:
-    """Say which streams there are."""
-    return frame(_encode({"type": "list", "id": command_id, "streams": streams}))
-
-
-def pong(command_id: Id, ts: int) -> bytes:
-    """Answer a ping."""
-    return frame(_encode({"type": "pong", "id": command_id, "ts": ts}))
-
-
-def authenticated(command_id: Id) -> bytes:
-    """Say that the token was right."""
-    return frame(_encode({"type": "authenticated", "id": command_id}))
-
-
 def failed(error: RequestError) -> bytes:
-    """Say that a command was not carried out, and whether trying again may help."""
-    return frame(
-        _encode(
-            {
-                "type": "error",
-                "id": error.command_id,
-                "code": error.code,
-                "reason": error.reason,
-                "temporary": error.temporary,
-            }
-        )
-    )
-
-
-def heartbeat(ts: int) -> bytes:
-    """Say that the connection lives although nothing happens."""
-    return frame(_encode({"type": "heartbeat", "ts": ts}))
+    """Say that a command was not carried out."""
+    return answer(Failed(error.command_id, error.code, error.reason, error.temporary))
 
 
 def slow(held: int, limit: int) -> bytes:
-    """Warn a subscriber that reads too slowly, before it is closed."""
+    """Warn a subscriber before it is closed."""
     reason = "reading too slowly: closed with 4008 when the limit is reached"
-    return frame(
-        _encode({"type": "warning", "code": "slow", "reason": reason, "buffered_bytes": held, "limit_bytes": limit})
-    )
+    return answer(Warned("slow", reason, held, limit))

@@ -29,16 +29,17 @@ from sinks.rebroadcast.protocol import (
     CLOSE_CLIENT_LIMIT,
     CLOSE_POLICY,
     Auth,
+    Authenticated,
     Id,
     List,
     Ping,
+    Pong,
     RequestError,
     Subscribe,
     Unsubscribe,
-    authenticated,
+    answer,
     failed,
     parse_command,
-    pong,
 )
 
 _HANDSHAKES_MAX: Final = 64
@@ -202,7 +203,7 @@ class Reception:
             command_id = command.id
             if isinstance(command, Auth) and token is not None:
                 if same_token(command.token, token):
-                    connection.write(authenticated(command.id))
+                    connection.write(answer(Authenticated(command.id)))
                     return True
                 problem = "wrong token"
         self.refused["token"] += 1
@@ -248,9 +249,9 @@ class Reception:
             case List():
                 self.fanout.list(client, command)
             case Ping():
-                client.send(pong(command.id, self._wall_clock_ns()))
+                client.send(answer(Pong(command.id, self._wall_clock_ns())))
             case Auth():
-                client.send(authenticated(command.id))
+                client.send(answer(Authenticated(command.id)))
 
 
 def _address_of(connection: RebroadcastConnection) -> str:

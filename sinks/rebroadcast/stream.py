@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import msgspec
 
 from book.events import BOOK_CHANNELS, BookDelta, BookSnapshot, Event, Gap
 from sinks.rebroadcast.conflation import TopBook
 from sinks.rebroadcast.frames import frame
+from sinks.rebroadcast.protocol import Recovered, StreamEntry
 from sinks.rebroadcast.ring import Ring
 from sinks.sink import Directory, encode_event
 
@@ -44,12 +44,9 @@ class Stream:
         self._framed: bytes | None = None
         self._framed_at = -1
 
-    def entry(self) -> dict[str, Any]:
+    def entry(self, recovered: Recovered | None = None) -> StreamEntry:
         """Return where it stands, as `subscribed` and `list` show it."""
-        entry: dict[str, Any] = {"epoch": self.ring.epoch, "seq": self.ring.seq}
-        if self.state is not None:
-            entry["state"] = self.state
-        return entry
+        return StreamEntry(self.ring.epoch or "", self.ring.seq, self.state, recovered)
 
     def took(self, event: Event) -> None:
         """Take note of what an event says about the book."""
