@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from book.blended_book import BlendedSide
-from book.continuity import Verdict
+from book.continuity import monotonic
 from book.delta import Delta, Snapshot
 from book.errors import FrameError
 from book.events import BookSnapshot, Event
@@ -17,11 +17,6 @@ from book.tracker import BookSeries, BookTracker, TrackerOptions
 
 OLDER_MAX: Final = 10
 """So many books in a row that are older than the held one mean that the venue began anew."""
-
-
-def _always(_last: int, _delta: Delta) -> Verdict:
-    """Accept everything: what is older was dropped before it became a delta."""
-    return Verdict.APPLY
 
 
 class FullTracker(BookTracker):
@@ -42,7 +37,7 @@ class FullTracker(BookTracker):
         by_source: bool = False,
         synthetic: bool = False,
     ) -> None:
-        super().__init__(_always, series, options, synthetic=synthetic)
+        super().__init__(monotonic, series, options, synthetic=synthetic)
         self._by_source = by_source
         self._bids = BlendedSide(1, by_source=by_source)
         self._asks = BlendedSide(-1, by_source=by_source)
