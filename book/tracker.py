@@ -8,22 +8,22 @@ The property that matters: *a live book is the true book of its sequence.*
     syncing  | live, kept ones | keep aside      | keep        | keep aside     | syncing        | -
              | replayed        | (bounded)       |             |                |                |
     gap      | same            | keep aside      | keep        | keep aside     | as told        | -
-    live     | equal: audit;   | apply           | drop; newer | gap, resync    | gap, resync    | stale
-             | next: replace;  |                 | in time:    |                |                |
-             | beyond: gap,    |                 | gap, resync |                |                |
+    live     | equal: audit;   | apply; gap and  | drop; newer | gap, resync    | gap, resync    | stale
+             | next: replace;  | crossed if it   | in time:    |                |                |
+             | beyond: gap,    | crosses         | gap, resync |                |                |
              | then replace;   |                 |             |                |                |
              | before: as a    |                 |             |                |                |
              | STALE delta,    |                 |             |                |                |
              | then replace    |                 |             |                |                |
     stale    | live            | apply, live     | as live     | gap, resync    | gap, resync    | -
-    crossed  | live if not     | apply; live if  | as live     | gap, resync    | gap, resync    | stale
-             | crossed         | not crossed     |             |                |                |
+    crossed  | live if not     | apply           | as live     | gap, resync    | resync         | -
+             | crossed         |                 |             |                |                |
 
 AGAIN (the book's own sequence once more) is APPLY directly after a snapshot, else STALE.
 
-Every way out of `live` puts its mark into the book stream itself before anything else goes out:
-a `gap` event, or for `crossed` the state on the very event that crosses. Every way back publishes a
-whole `book_snapshot`.
+A crossed book has been told something wrong and stays crossed until a snapshot, whatever later
+deltas take away. Every way out of `live` puts its mark, a `gap` event, into the book stream itself
+before anything else goes out. Every way back publishes a whole `book_snapshot`.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class BookTracker(BookPublisher):
     def reset(self, reason: str, ts_recv: int, out: list[Event]) -> None:
         """The subscription starts anew: whatever is held is void until its snapshot."""
         self.resync_wanted = False
-        if not self.waiting:
+        if self.state == "live":
             self._gap(reason, ts_recv, out, None, None, "syncing")
         self._forget()
         self._become("syncing", reason, ts_recv, out)
@@ -202,7 +202,7 @@ class BookTracker(BookPublisher):
 
     def silence(self, reason: str, ts_recv: int, out: list[Event]) -> None:
         """Nothing came for too long: not to be traded on until something does."""
-        if self.waiting or self.state == "stale":
+        if self.state != "live":
             return
         self._gap(reason, ts_recv, out, None, None, "stale")
         self._become("stale", reason, ts_recv, out)
@@ -324,12 +324,11 @@ class BookTracker(BookPublisher):
     def _publish_delta(self, delta: Delta, ts_recv: int, out: list[Event], *, named: bool) -> None:
         """Publish an applied delta, or the whole book where it brings the book back."""
         crossed = self.book.crossed()
-        if self.state != "live" or (crossed and not self.options.crossed_is_normal):
-            if crossed and not self.options.crossed_is_normal:
-                self._become("crossed", "crossed", ts_recv, out)
-            else:
-                self._publish_snapshot(ts_recv, out, "recovered")
-                return
+        if crossed and not self.options.crossed_is_normal:
+            self._cross(ts_recv, out)
+        elif self.state == "stale":
+            self._publish_snapshot(ts_recv, out, "recovered")
+            return
         if named or self.options.publish_empty:
             series = self.series
             series.seq += 1
@@ -362,7 +361,7 @@ class BookTracker(BookPublisher):
         crossed = self.book.crossed() and not self.options.crossed_is_normal
         state: BookState = "crossed" if crossed else "live"
         if crossed:
-            self._become(state, "crossed", ts_recv, out)
+            self._cross(ts_recv, out)
         changed = self.state != state
         self.state = state
         out.append(self._snapshot_event(self.series.next(), ts_recv))
@@ -370,6 +369,11 @@ class BookTracker(BookPublisher):
             self._status(state, reason, ts_recv, out)
         if state == "live":
             self._publish_quote(ts_recv, out)
+
+    def _cross(self, ts_recv: int, out: list[Event]) -> None:
+        if self.state == "live":
+            self._gap("crossed", ts_recv, out, None, None, "crossed")
+        self._become("crossed", "crossed", ts_recv, out)
 
     def _become(self, state: BookState, reason: str, ts_recv: int, out: list[Event]) -> None:
         if state != self.state:

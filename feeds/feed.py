@@ -15,6 +15,7 @@ from book.continuity import monotonic
 from book.delta import Delta, Snapshot
 from book.errors import FrameError
 from book.events import BOOK_CHANNELS, Event, Trade
+from book.full_tracker import FullTracker
 from book.series import Position, Series
 from book.tracker import BookSeries, BookTracker
 from feeds.audit import Audit
@@ -297,9 +298,6 @@ class Feed:
                 tracker.silence(advice.reason, ts_recv, out)
             else:
                 out.append(self._streams.status("stale", advice.reason, ts_recv, subscription))
-        elif advice.mark == "gap" and tracker is not None:
-            tracker.distrust(advice.reason, ts_recv, out)
-            tracker.resync_wanted = False
         if advice.action == "resync":
             self._resync(subscription, advice.reason, ts_recv, out)
         elif advice.action == "reconnect":
@@ -451,7 +449,8 @@ class Feed:
             return
         self.trades.doubt()
         for tracker in self.trackers.values():
-            if tracker.rule is monotonic and not tracker.waiting:
+            blind = tracker.rule is monotonic and not isinstance(tracker, FullTracker)
+            if blind and not tracker.waiting:
                 tracker.distrust(error.reason, ts_recv, out)
                 self.attention = True
 

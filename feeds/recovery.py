@@ -49,7 +49,7 @@ class Advice(msgspec.Struct, frozen=True):
     """What to do about one subscription: mark it, then act."""
 
     reason: str
-    mark: Literal["stale", "gap"] | None = None
+    mark: Literal["stale"] | None = None
     action: Literal["resync", "reconnect"] | None = None
 
 
@@ -266,7 +266,8 @@ class Recovery:
             patience = self._options.crossed_grace_seconds * 2.0 ** min(watch.level, 6)
             if now - watch.state_since > patience:
                 watch.level += 1
-                return Advice("crossed", mark="gap", action="resync")
+                watch.state_since = now
+                return Advice("crossed", action="resync")
             return None
         if watch.due_since is not None and now - watch.due_since > self._options.snapshot_timeout_seconds:
             watch.due_since = None
