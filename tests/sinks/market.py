@@ -56,34 +56,42 @@ class Market:
         sequence = (self.trackers[symbol].sequence or 100) + 1
         bids = [(f"{100 - i}.5", str(self.random.randint(1, 99))) for i in range(levels)]
         asks = [(f"{101 + i}.5", str(self.random.randint(1, 99))) for i in range(levels)]
-        self.trackers[symbol].snapshot(Snapshot(sequence, bids, asks), self._tick(), out)
+        self.trackers[symbol].snapshot(Snapshot(sequence, bids, asks), self.tick(), out)
         self.publish(out)
 
-    def delta(self, symbol: str, *, skip: int = 0, bids: list[tuple[str, str]] | None = None) -> None:
+    def delta(
+        self,
+        symbol: str,
+        *,
+        skip: int = 0,
+        bids: list[tuple[str, str]] | None = None,
+        asks: list[tuple[str, str]] | None = None,
+    ) -> None:
         tracker = self.trackers[symbol]
         out: list[Event] = []
         if bids is None:
             bids = [(f"{self.random.randint(60, 100)}.5", str(self.random.randint(0, 9)))]
-        asks = [(f"{self.random.randint(101, 140)}.5", str(self.random.randint(0, 9)))]
-        tracker.delta(Delta((tracker.sequence or 100) + 1 + skip, bids, asks), self._tick(), out)
+        if asks is None:
+            asks = [(f"{self.random.randint(101, 140)}.5", str(self.random.randint(0, 9)))]
+        tracker.delta(Delta((tracker.sequence or 100) + 1 + skip, bids, asks), self.tick(), out)
         self.publish(out)
 
     def gap(self, symbol: str) -> None:
         out: list[Event] = []
-        self.trackers[symbol].distrust("sequence", self._tick(), out, expected="1", received="3")
+        self.trackers[symbol].distrust("sequence", self.tick(), out, expected="1", received="3")
         self.publish(out)
 
     def trade(self, symbol: str, size: str = "1") -> None:
         series = self._series(symbol, "trade")
         event = Trade(
-            "sunflower", symbol, series.stream, "", 0, self._tick(), None, str(series.seq + 1), "buy", "100.5", size
+            "sunflower", symbol, series.stream, "", 0, self.tick(), None, str(series.seq + 1), "buy", "100.5", size
         )
         self.publish([series.number(event)])
 
     def ticker(self, symbol: str) -> None:
         series = self._series(symbol, "ticker")
         price = str(self.random.randint(90, 110))
-        event = Ticker("sunflower", symbol, series.stream, "", 0, self._tick(), None, price)
+        event = Ticker("sunflower", symbol, series.stream, "", 0, self.tick(), None, price)
         self.publish([series.number(event)])
 
     def anything(self) -> None:
@@ -102,7 +110,7 @@ class Market:
         else:
             self.delta(symbol)
 
-    def _tick(self) -> int:
+    def tick(self) -> int:
         self.now += 1_000_000
         return self.now
 
