@@ -12,6 +12,7 @@ import contextlib
 import errno
 import functools
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -145,6 +146,12 @@ class WebsocketSink(Sink):
         self._address = str(self._listen)
         self._server: Server | None = None
         self._closed = asyncio.Event()
+
+    def admit(self, origins: Iterable[str]) -> None:
+        """Let web pages of these origins connect besides those of the configuration."""
+        limits = self.reception.limits
+        allowed = frozenset(self.config.allowed_origins) | frozenset(origins)
+        self.reception.limits = msgspec.structs.replace(limits, allowed_origins=allowed)
 
     # Sink
 
