@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any, Final
 
 from book.events import BOOK_CHANNELS
@@ -21,6 +22,7 @@ UNREADY_AFTER_SECONDS: Final = 5.0
 """How long a book may be other than live before a daemon that was ready is not any more."""
 _PULSE_SECONDS_MAX: Final = 5.0
 _REASONS_MAX: Final = 50
+_VERSION: Final = version("skulk")
 
 
 class HealthWatch:
@@ -81,6 +83,9 @@ class HealthWatch:
         service = self._service
         ready = self.readyz()
         return {
+            "version": _VERSION,
+            "now_ns": time.time_ns(),
+            "cpu_seconds": time.process_time(),
             "ready": ready.ok,
             "waiting_for": list(ready.reasons),
             "epoch": service.epoch,
@@ -89,7 +94,9 @@ class HealthWatch:
             "events": service.hub.events,
             "batches": service.hub.batches,
             "feeds": [_feed(name, connection) for name, connection in service.connections.items()],
-            "books": [_book(tracker) for tracker in service.trackers()],
+            "books": [
+                _book(tracker, service.transitions.since.get(tracker.series.stream)) for tracker in service.trackers()
+            ],
             "sinks": [
                 {
                     "name": sink.name,
@@ -149,6 +156,7 @@ def _feed(name: str, connection: Connection) -> dict[str, Any]:
         "connects": connection.connects,
         "connect_failures": dict(connection.connect_failures),
         "disconnects": dict(connection.disconnects),
+        "events": sum(series.seq for series in list(feed.series.values())),
         "frames": feed.frames,
         "frame_bytes": feed.frame_bytes,
         "rejected": dict(feed.rejected),
@@ -161,11 +169,12 @@ def _feed(name: str, connection: Connection) -> dict[str, Any]:
     }
 
 
-def _book(tracker: BookTracker) -> dict[str, Any]:
+def _book(tracker: BookTracker, since_ns: int | None) -> dict[str, Any]:
     book = tracker.book
     return {
         "stream": tracker.series.stream,
         "state": tracker.state,
+        "since_ns": since_ns,
         "epoch": tracker.series.epoch,
         "seq": tracker.series.seq,
         "venue_seq": None if tracker.sequence is None else str(tracker.sequence),

@@ -17,12 +17,14 @@ from daemon.health import HealthWatch
 from daemon.logs import Logs
 from daemon.metrics import Metrics
 from daemon.ops import Answers, OpsServer
+from daemon.page import page, page_origins
 from daemon.reload import Changes, Reloader, differences
 from daemon.service import FeedPlan, Plan, Service, make_epoch
 from daemon.systemd import Notifier
 from feeds.connection import Wanted
 from feeds.venue import Endpoints
 from feeds.venues import VENUES
+from sinks.websocket import WebsocketSink
 
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
@@ -88,6 +90,7 @@ class Daemon:
         )
         self._reloading: asyncio.Task[None] | None = None
         self._reload_again = False
+        self._page_origins: list[str] = []
         self._asked = False
 
     async def run(self) -> int:
@@ -128,11 +131,19 @@ class Daemon:
         """Return a listening ops server, if there is to be one."""
         if config.ops is None:
             return None
-        answers = Answers(self.health.livez, self.health.readyz, self.health.status, self.metrics.render)
+        answers = Answers(self.health.livez, self.health.readyz, self.health.status, self.metrics.render, page)
         ops = OpsServer(config.ops.listen, answers)
         await ops.start()
+        self._page_origins = page_origins(ops.address)
+        self._admit_page()
         self._log.info("ops.listening", address=str(ops.address))
         return ops
+
+    def _admit_page(self) -> None:
+        """Let the live page, which this daemon itself serves, read the rebroadcast."""
+        for sink in self.service.sinks:
+            if isinstance(sink, WebsocketSink):
+                sink.admit(self._page_origins)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start a task that is never awaited; if it fails, the log says so."""
@@ -236,6 +247,7 @@ class Daemon:
             if self.ops is not None:
                 await self.ops.close()
             self.ops = ops
+        self._admit_page()
         self._logs.level = new.daemon.log_level
         self._logs.hide([*old.secrets(), *new.secrets()])
         self.service.plan = plan_of(new)
