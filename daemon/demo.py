@@ -24,12 +24,13 @@ from daemon import board
 from daemon.health import HealthWatch
 from daemon.metrics import Metrics
 from daemon.ops import Answers, OpsServer
+from daemon.page import page, page_origins
 from daemon.service import FeedPlan, Plan, Service
 from feeds.connection import Wanted
 from feeds.simulator.server import SimulatorServer
 from feeds.venues import VENUES
 from sinks.sink import SinkConfig
-from sinks.websocket import WebsocketConfig
+from sinks.websocket import WebsocketConfig, WebsocketSink
 
 REBROADCAST: Final = "127.0.0.1:7410"
 OPS: Final = "127.0.0.1:7411"
@@ -129,13 +130,16 @@ async def _start(
 
 async def _open_ops(service: Service, metrics: Metrics, health: HealthWatch, listen: str) -> OpsServer | None:
     """Serve health and metrics, at a free port when the usual one is taken."""
-    answers = Answers(health.livez, health.readyz, health.status, metrics.render)
+    answers = Answers(health.livez, health.readyz, health.status, metrics.render, page)
     for address in (listen, f"{listen.rpartition(':')[0]}:0"):
         server = OpsServer(address, answers)
         try:
             await server.start()
         except SinkError:
             continue
+        for sink in service.sinks:
+            if isinstance(sink, WebsocketSink):
+                sink.admit(page_origins(server.address))
         return server
     service.log.warning("daemon.failed", error="no free port for health and metrics")
     return None
@@ -155,6 +159,7 @@ def _hints(service: Service, ops_server: OpsServer | None) -> list[str]:
     if ops_server is not None:
         address = ops_server.address
         lines += [
+            f"look at it  http://{address}/",
             f"status      {program} status --url http://{address}",
             f"metrics     curl http://{address}/metrics",
         ]
