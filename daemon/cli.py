@@ -124,6 +124,11 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--venue", help="the venue of plain files of frames")
     replay.add_argument("--speed", type=_speed, default=1.0, metavar="N|max", help="times the recorded pace (1)")
     _add_config(replay)
+    export = add("export", _export, "archived events as Parquet", "skulk export data/*.ndjson* --output research")
+    export.add_argument("files", nargs="+", type=Path, metavar="FILE", help="files of the file sink, or recordings")
+    export.add_argument("--format", choices=("parquet",), default="parquet", help="the only one (parquet)")
+    export.add_argument("--output", type=Path, required=True, metavar="DIR", help="an empty folder, or a new one")
+    export.add_argument("--venue", help="the venue of plain files of frames")
     status = add("status", _status, "show feeds, books and sinks of a running daemon", "skulk status --json")
     _add_ops_url(status)
     status.add_argument("--json", action="store_true", help="the whole of /status as JSON")
@@ -344,6 +349,24 @@ def _replay(arguments: argparse.Namespace, environment: Mapping[str, str]) -> in
     logs.close()
     if not replayed.reader_gone:
         print(_replayed(replayed), file=sys.stderr)
+    return EXIT_DONE
+
+
+def _export(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    from daemon.export import export
+    from daemon.logs import open_logs
+
+    logs = open_logs("warning", colour="NO_COLOR" not in environment)
+    exported = _await(export(arguments.files, arguments.output, log=logs.log, venue=arguments.venue))
+    logs.close()
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(exported.events.items()))
+    skipped = {reason: count for reason, count in exported.skipped.items() if reason != "meta"}
+    tail = "".join(f"; {count} lines {reason}" for reason, count in sorted(skipped.items()))
+    print(
+        f"skulk: exported {kinds} into {exported.files} files, {exported.bytes} bytes, "
+        f"in {exported.seconds:.1f} s{tail}",
+        file=sys.stderr,
+    )
     return EXIT_DONE
 
 

@@ -20,7 +20,21 @@ from feeds.venues import VENUES
 from tests.daemon.running import feed_of, until
 
 ROOT = Path(__file__).parent.parent.parent
-VERBS = ["run", "demo", "check", "config", "sim", "tail", "capture", "replay", "status", "top", "venues", "symbols"]
+VERBS = [
+    "run",
+    "demo",
+    "check",
+    "config",
+    "sim",
+    "tail",
+    "capture",
+    "replay",
+    "export",
+    "status",
+    "top",
+    "venues",
+    "symbols",
+]
 GOOD = '[[feeds]]\nvenue = "sunflower"\nsymbols = ["ETH-BTC"]\n[[sinks]]\ntype = "stdout"\n'
 
 
