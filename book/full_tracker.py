@@ -76,9 +76,10 @@ class FullTracker(BookTracker):
         self.ts_venue = snapshot.ts_venue
         self.ts_recv = ts_recv
         changes = len(bids.told) + len(asks.told)
-        if self.state == "live" and changes > len(self._bids) + len(self._asks):
+        recovered = self.state == "stale" or (self.state == "crossed" and not self.book.crossed())
+        if recovered or changes > len(self._bids) + len(self._asks):
             self.counts["snapshots"] += 1
-            self._publish_snapshot(ts_recv, out, "snapshot")
+            self._publish_snapshot(ts_recv, out, "recovered" if recovered else "snapshot")
             return
         self.counts["deltas"] += 1
         delta = Delta(sequence, bids.told, asks.told, snapshot.ts_venue)

@@ -32,11 +32,20 @@ DECIMALS = st.decimals(0, 10**9, allow_nan=False, allow_infinity=False, places=1
 NUMBERS = spellings(DECIMALS)
 """Any non-negative number with up to twelve decimals, in any spelling."""
 
-PRICE_VALUES = st.integers(95, 105).map(lambda cents: Decimal(cents) / 100)
-"""Few, so that they meet again."""
-PRICES = spellings(PRICE_VALUES)
-SIZES = spellings(st.sampled_from([Decimal(size) for size in ("0", "1", "2.5", "0.00000001")]))
-LEVELS: st.SearchStrategy[list[Level]] = st.lists(st.tuples(PRICES, SIZES), max_size=8)
+_PRICES = [
+    spelling
+    for cents in range(95, 106)
+    for spelling in (f"{Decimal(cents) / 100}", f"{cents / 100:.4f}", f"{cents}E-2")
+]
+"""Few, in several spellings, so that they meet again."""
+_SIZES = ["0", "0.000", "0E-8", "1", "1.00", "2.5", "25e-1", "0.00000001", "1E-8"]
+
+LEVELS: st.SearchStrategy[list[Level]] = st.lists(
+    st.sampled_from([(price, size) for price in _PRICES for size in _SIZES]), max_size=8
+)
 SOURCED: st.SearchStrategy[list[Level]] = st.lists(
-    st.tuples(PRICES, SIZES, st.sampled_from(["gemini", "ox", "market1"])), max_size=10
+    st.sampled_from(
+        [(price, size, name) for price in _PRICES for size in _SIZES for name in ("gemini", "ox", "market1")]
+    ),
+    max_size=10,
 )
