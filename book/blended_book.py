@@ -228,8 +228,7 @@ def _differences(before: dict[str, Level], after: dict[str, Level]) -> list[Leve
     for source in sorted(before.keys() | after.keys()):
         old, new = before.get(source), after.get(source)
         if new is None:
-            if old is not None:
-                changes.append((old[0], "0", source))
+            changes.append((before[source][0], "0", source))
         elif old is None or not same(old[1], new[1]):
             changes.append(new)
     return changes

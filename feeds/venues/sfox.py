@@ -370,8 +370,11 @@ class SfoxSession(Session):
         words = _words(answer.payload)
         command = self._answered(answer)
         if _TOO_MANY.search(words):
-            if command is not None and command.verb != "authenticate":
-                self._queue.put_back(command.verb, command.feeds)
+            if command is not None:
+                if command.verb == "authenticate":
+                    self.outbox.append(Hangup("throttled"))
+                else:
+                    self._queue.put_back(command.verb, command.feeds)
             return [(None, Throttled(_BLOCK_SECONDS))]
         if command is None:
             return [(None, Note("unexpected_answer"))]

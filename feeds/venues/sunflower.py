@@ -581,7 +581,7 @@ class Sunflower(Venue):
         """Read `/public/trades/<symbol>`: rows as on the socket."""
         try:
             rows = _decode_trades(body)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise FrameError(str(error), reason="bad_trades") from error
         return [_trade(row, subscription, ts_recv) for row in rows]
 
@@ -594,7 +594,7 @@ class Sunflower(Venue):
         """Read `/public/orderbook/<symbol>`."""
         try:
             book = _decode_rest_book(body)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise FrameError(str(error), reason="bad_book") from error
         return Snapshot(None, _levels(book.bid), _levels(book.ask), from_iso(book.timestamp))
 

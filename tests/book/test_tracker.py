@@ -10,6 +10,7 @@ from book.continuity import RULES, Rule, contiguous, monotonic, overlapping
 from book.delta import Delta, Levels, Snapshot
 from book.errors import FrameError
 from book.events import BookDelta, BookSnapshot, Event, Gap, Quote, Status
+from book.stretch import Stretch
 from book.tracker import STALE_RUN_MAX, BookTracker, TrackerOptions
 from tests.book.consumer import Consumer, Half, applied, sides, streams, values
 from tests.book.numbers import LEVELS
@@ -336,6 +337,18 @@ def test_the_current_book_is_the_stream_at_its_present_number():
     assert isinstance(current, BookSnapshot)
     assert (current.seq, current.venue_seq, current.ts_recv) == (2, "11", 7)
     assert (values(current.bids), values(current.asks)) == sides(bench.tracker.book)
+
+
+def test_an_audit_follows_every_delta():
+    """A stretch that is under way holds each applied delta, and ends with the next snapshot."""
+    bench = live()
+    bench.tracker.stretch = stretch = Stretch(bench.tracker.book, 10)
+    bench.delta(11, [("99", "5")])
+    found = stretch.distance(Snapshot(11, [("99", "5"), ("98", "2")], ASKS), bench.tracker.book, whole=True)
+    assert found is not None
+    assert found.levels == 0
+    bench.snapshot(12)
+    assert bench.tracker.stretch is None
 
 
 def test_announce_says_that_there_is_nothing_yet():

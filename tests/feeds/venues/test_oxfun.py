@@ -282,6 +282,20 @@ def test_answers_that_never_come_make_smaller_commands():
     assert command["args"] == ["trade:M3", "trade:M4"]
 
 
+def test_a_single_channel_that_is_never_answered_is_let_be():
+    """Asked for alone and still without an answer: its data may come yet, and the others go on."""
+    talking = talk()
+    (first,) = talking.subscribe(("M1", "M1", "trade"))
+    talking.subscribe(("M2", "M2", "trade"))
+    talking.heard()
+    talking.say('{"table":"trade","data":[]}')
+    talking.wait(11)
+    talking.say('{"table":"trade","data":[]}')
+    assert [command["args"] for command in talking.heard()] == [["trade:M2"]]
+    row = {"marketCode": "M1", "price": "1", "quantity": "1"}
+    assert [one for one, _ in talking.say({"table": "trade", "data": row})] == [first]
+
+
 def test_a_refused_unsubscribe_touches_no_subscription():
     """A refusal without a tag is not taken for the pending subscribe when it speaks of an unsubscribe."""
     talking = talk()

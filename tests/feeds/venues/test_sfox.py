@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from book.continuity import monotonic
 from book.delta import Snapshot
 from book.errors import FrameError
 from book.events import Ticker, Trade
@@ -186,6 +187,17 @@ def test_words_about_speed_block_for_two_minutes(words):
     assert talking.say(answer("error", "subscribe", message=words)) == [(None, Throttled(120.0))]
     assert talking.heard() == [{"type": "subscribe", "feeds": ["orderbook.sfox.btcusd"]}]
     assert talking.say(SUCCESS) == [(book, Acknowledged())]
+
+
+def test_a_throttled_login_dials_again():
+    """A login that came too soon is not skipped: the connection begins anew after the block."""
+    talking = talk(KEY)
+    talking.subscribe(BOOK)
+    talking.heard()
+    assert talking.say(answer("error", "authenticate", error="too many requests")) == [(None, Throttled(120.0))]
+    assert talking.heard() == []
+    assert talking.hangups == ["throttled"]
+    assert talking.say({"type": "error", "payload": "limit"}) == [(None, Throttled(120.0))]
 
 
 def test_an_unsubscribe_refused_is_nobodys_loss():
@@ -387,6 +399,13 @@ def test_trade_ids_are_those_of_an_exchange():
     assert found == ["Trade", "Trade", "Note"]
 
 
+def test_trades_without_ids_are_never_repetitions():
+    """Where the venue names no id, equal trades are different trades."""
+    talking = talk()
+    talking.subscribe(TRADE)
+    assert [kinds(talking.say(trade_frame(n, id=None)))[-1] for n in (2, 3)] == ["Trade", "Trade"]
+
+
 def test_the_memory_of_trades_is_bounded():
     """Old ids are forgotten one by one."""
     talking = talk()
@@ -488,6 +507,7 @@ def test_the_budget_stays_within_forty_a_minute():
     assert limit.capacity + 60 * limit.per_second <= 40
     assert VENUE.shared_budget
     assert VENUE.connections_max == 10
+    assert VENUE.rule(VENUE.Options()) is monotonic
 
 
 def test_topics_name_what_a_frame_is_about():

@@ -6,10 +6,12 @@ import json
 
 import pytest
 
+from book.delta import Snapshot
 from book.errors import FrameError
 from book.events import Trade
 from feeds.feed import Feed
 from feeds.session import Acknowledged, Authenticated, Credentials, Note, Refused, Rejected, Subscription, Throttled
+from feeds.venue import Span
 from feeds.venues.sunflower import Sunflower, SunflowerOptions, sign_hs256
 from tests.feeds.venues.conversation import START_NS, Conversation, kinds, messages
 
@@ -262,6 +264,50 @@ def test_without_a_table_the_longest_quote_decides(wire_symbol, symbol):
     assert VENUE.guess_wire(wire_symbol).symbol == symbol
     if "-" in symbol:
         assert VENUE.guess(symbol).wire_symbol == wire_symbol
+
+
+# REST
+
+
+def test_past_trades_go_by_id():
+    """Trades are asked for from an id on, oldest first, and keep their ids."""
+    trade = Subscription("sunflower", "ETH-BTC", "ETHBTC", "trade")
+    fetch = VENUE.trades_fetch(trade, Span(from_id=54469698))
+    assert fetch is not None
+    assert fetch.path.endswith("/public/trades/ETHBTC")
+    assert (fetch.query["by"], fetch.query["sort"], fetch.query["from"]) == ("id", "ASC", "54469698")
+    body = (
+        b'[{"id":9533116,"price":"0.046002","quantity":"0.022","side":"buy","timestamp":"2017-04-14T11:56:37.027Z"},'
+        b'{"id":9533117,"price":"0.046001","quantity":"0.220","side":"sell","timestamp":"2017-04-14T12:18:40.426Z"}]'
+    )
+    trades = VENUE.parse_trades(trade, body, 5)
+    assert [(one.id, one.side, one.price, one.size) for one in trades] == [
+        ("9533116", "buy", "0.046002", "0.022"),
+        ("9533117", "sell", "0.046001", "0.220"),
+    ]
+
+
+def test_the_second_book_is_whole_and_without_a_sequence():
+    """The full book over REST, with a time of nine decimals."""
+    book = Subscription("sunflower", *BOOK)
+    fetch = VENUE.book_fetch(book, SunflowerOptions())
+    assert fetch is not None
+    assert (fetch.path, fetch.query) == ("/public/orderbook/ETHBTC", {"limit": "0"})
+    body = (
+        b'{"ask":[{"price":"9779.68","size":"2.497"}],"bid":[{"price":"9779.67","size":"0.03719"}],'
+        b'"timestamp":"2020-02-11T11:30:38.597950917Z","askAveragePrice":"9779.68"}'
+    )
+    found = VENUE.parse_book(SunflowerOptions(), body)
+    assert found == Snapshot(None, [("9779.67", "0.03719")], [("9779.68", "2.497")], 1581420638597950917)
+
+
+@pytest.mark.parametrize("body", [b"", b'{"error":{"code":20001}}', b'[{"id":7}]', b'"\xff"', b"[" * 100_000])
+def test_errors_of_rest_are_refused(body):
+    """An error of the venue's REST side is neither trades nor a book."""
+    with pytest.raises(FrameError):
+        VENUE.parse_trades(Subscription("sunflower", "ETH-BTC", "ETHBTC", "trade"), body, 0)
+    with pytest.raises(FrameError):
+        VENUE.parse_book(SunflowerOptions(), body)
 
 
 def test_topics_name_what_a_frame_is_about():
