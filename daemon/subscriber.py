@@ -19,7 +19,8 @@ Each stream stands at a position (epoch, seq), which outlives connections:
 
     message                                  | position          | told to the user
     -----------------------------------------+-------------------+-----------------------------------------
-    `subscribed`, `recovered: exact`         | kept              | `resumed`; what was missed follows
+    `subscribed`, `recovered: exact`         | kept              | `resumed`; what was missed follows. A book
+                                             |                   | that we do not hold is asked for anew
     `subscribed`, `recovered: snapshot`      | the one named     | `resumed`; book void until its snapshot
     `subscribed`, `recovered: none`          | the one named     | `hole`
     `subscribed`, nothing recovered          | the one named     | `hole` if a position was held
@@ -57,7 +58,11 @@ _BACKOFF_SECONDS_MIN: Final = 0.25
 _BACKOFF_SECONDS_MAX: Final = 15.0
 _FATAL_CLOSE_CODES: Final = range(4500, 5000)
 _FATAL_STATUSES: Final = frozenset({401, 403})
+_NAMES_MAX: Final = 256
+"""Names a command may hold."""
 _PING_SECONDS: Final = 10.0
+_CLOSE_SECONDS: Final = 1.0
+"""How long to wait for the other side when told to stop."""
 
 NoticeKind = Literal["connected", "disconnected", "error", "hole", "restarted", "resumed", "slow"]
 
@@ -143,12 +148,14 @@ class LocalBook:
     Levels by source (three items) are kept one a price, the last one told.
     """
 
-    __slots__ = ("book", "state", "whole")
+    __slots__ = ("book", "lost", "state", "whole")
 
     def __init__(self) -> None:
         self.book = OrderBook()
         self.whole = False
         """Whether it is the server's book; what its `state` says is another matter."""
+        self.lost = True
+        """Whether it is void although its stream may go on with deltas; else a snapshot will come by itself."""
         self.state: str | None = None
 
     @property
@@ -159,6 +166,7 @@ class LocalBook:
     def void(self) -> None:
         """Forget it: something is missing."""
         self.whole = False
+        self.lost = True
         self.book.clear()
 
     def take(self, message: _Message) -> None:
@@ -174,10 +182,12 @@ class LocalBook:
             self.state = message.state or "gap"
             if self.state != "stale":
                 self.void()
+            self.lost = False
             return
         if message.type == "book_snapshot":
             self.book.replace(bids, asks)
             self.whole = True
+            self.lost = False
         elif self.whole:
             self.book.apply(bids, asks)
         self.state = message.state
@@ -209,13 +219,14 @@ class SubscriberState:
         self._options = options or {}
         self._commands = 0
         self._asked: set[str] = set()
-        """Streams whose fresh start was asked for and has not come."""
+        """Books whose fresh start was asked for and has not come."""
 
     def opened(self) -> None:
         """Begin a connection: subscribe, from where we are."""
         self.outbox.clear()
         self._asked.clear()
-        self._subscribe()
+        resume = {stream: {"epoch": held.epoch, "seq": held.seq} for stream, held in self.positions.items()}
+        self._subscribe(self._target | ({"resume": resume} if resume else {}))
 
     def receive(self, text: str) -> list[Update]:
         """Take one message; return what the user is to know, in order."""
@@ -236,16 +247,9 @@ class SubscriberState:
 
     # Inner steps
 
-    def _subscribe(self) -> None:
-        """Ask for everything, from where we are; for a fresh start where something is missing."""
+    def _subscribe(self, what: dict[str, Any]) -> None:
         self._commands += 1
-        resume = {
-            stream: {"epoch": held.epoch, "seq": held.seq}
-            for stream, held in self.positions.items()
-            if stream not in self._asked
-        }
-        command = {"op": "subscribe", "id": self._commands, **self._target, **self._options}
-        self.outbox.append(_encode(command | ({"resume": resume} if resume else {})).decode())
+        self.outbox.append(_encode({"op": "subscribe", "id": self._commands, **what, **self._options}).decode())
 
     def _subscribed(self, message: _Message) -> list[Update]:
         try:
@@ -254,6 +258,7 @@ class SubscriberState:
             self.counts["malformed"] += 1
             return [Notice("error", detail=f"malformed message: {error}")]
         updates: list[Update] = []
+        bookless: list[str] = []
         for stream, entry in entries.items():
             held = self.positions.get(stream)
             named = Position(entry.epoch, entry.seq)
@@ -261,15 +266,18 @@ class SubscriberState:
                 self.counts[f"recovered_{entry.recovered}"] += 1
             if held is not None and entry.recovered == "exact":
                 updates.append(Notice("resumed", stream, "exact", held, named))
+                if _is_book(stream) and (stream not in self.books or self.books[stream].lost):
+                    bookless.append(stream)
                 continue
             self.positions[stream] = named
             self._void(stream)
             if entry.recovered == "snapshot":
                 updates.append(Notice("resumed", stream, "snapshot", held, named))
-            elif held is not None and stream not in self._asked and held != named:
+            elif held is not None and held != named:
                 self.counts["holes"] += 1
                 updates.append(Notice("hole", stream, "not recovered", held, named))
             self._asked.discard(stream)
+        self._ask_anew(bookless)
         return updates
 
     def _event(self, message: _Message, stream: str, text: str) -> list[Update]:
@@ -282,7 +290,7 @@ class SubscriberState:
             return []
         updates = self._continuity(message, stream, held, here)
         self.positions[stream] = here
-        if stream.rpartition(":")[2] in BOOK_CHANNELS:
+        if _is_book(stream):
             updates += self._book(message, stream)
         self.counts["events"] += 1
         updates.append(StreamEvent(message.type, stream, here.epoch, here.seq, message.merged, text))
@@ -302,8 +310,8 @@ class SubscriberState:
             return [Notice("restarted", stream, "a new epoch begins", held, here)]
         self.counts["holes"] += 1
         self._void(stream)
-        if message.type != "book_snapshot" and stream.rpartition(":")[2] in BOOK_CHANNELS:
-            self._ask_anew(stream)
+        if message.type != "book_snapshot" and _is_book(stream):
+            self._ask_anew([stream])
         return [Notice("hole", stream, "events are missing", held, here)]
 
     def _book(self, message: _Message, stream: str) -> list[Update]:
@@ -314,7 +322,7 @@ class SubscriberState:
             book.take(message)
         except FrameError as error:
             book.void()
-            self._ask_anew(stream)
+            self._ask_anew([stream])
             return [Notice("error", stream, f"cannot apply: {error}")]
         return []
 
@@ -323,11 +331,21 @@ class SubscriberState:
         if book is not None:
             book.void()
 
-    def _ask_anew(self, stream: str) -> None:
-        """Ask for a fresh start of one stream, once."""
-        if stream not in self._asked:
-            self._asked.add(stream)
-            self._subscribe()
+    def _ask_anew(self, streams: Sequence[str]) -> None:
+        """Ask for a fresh start of books, once each; their positions and all other streams are not touched."""
+        by_channel: dict[str, list[str]] = {}
+        for stream in streams:
+            if stream not in self._asked:
+                self._asked.add(stream)
+                name, _, channel = stream.rpartition(":")
+                by_channel.setdefault(channel, []).append(name)
+        for channel, names in by_channel.items():
+            for start in range(0, len(names), _NAMES_MAX):
+                self._subscribe({"channels": [channel], "streams": names[start : start + _NAMES_MAX]})
+
+
+def _is_book(stream: str) -> bool:
+    return stream.rpartition(":")[2] in BOOK_CHANNELS
 
 
 class Subscriber:
@@ -399,12 +417,14 @@ class Subscriber:
 
     async def drop(self) -> None:
         """Cut the present connection, as a network would; the subscriber comes back by itself."""
-        if self._socket is not None:
-            self._socket.transport.abort()
-            await self._socket.wait_closed()
+        socket = self._socket
+        if socket is not None:
+            socket.transport.abort()
+            await socket.wait_closed()
 
     def _connect(self) -> AbstractAsyncContextManager[ClientConnection]:
         options: dict[str, Any] = {
+            "close_timeout": _CLOSE_SECONDS,
             "compression": None,
             "max_size": None,
             "ping_interval": _PING_SECONDS,

@@ -56,7 +56,11 @@ def make_rule(channels: Iterable[str] | None, streams: Iterable[str], delivery: 
 
 
 def add_rule(rules: Rules, rule: Rule) -> Rules:
-    """Return the rules with one more, and without those that it makes void."""
+    """Return the rules with one more, and without those that it makes void; the same where it changes nothing."""
+    if rule.channels is not None and not any(sign in glob for glob in rule.streams for sign in "*?["):
+        streams = [f"{name}:{channel}" for name in rule.streams for channel in rule.channels]
+        if all(delivery_of(rules, stream) == rule.delivery for stream in streams):
+            return rules
     kept = tuple(one for one in rules if one.target != rule.target)
     if rule.delivery is None and not any(one.delivery is not None for one in kept):
         return ()

@@ -116,14 +116,29 @@ def test_every_row_for_books(row):
 
 
 def test_a_hole_in_a_book_asks_for_a_fresh_start_once():
-    """The broken book is asked for without a position, everything else from where it stands."""
+    """The broken book alone is asked for, without a position; everything else goes on."""
     state = holding(*STREAMING, *BOOKED)
     state.receive(delta(8))
     state.receive(delta(9))
     (command,) = map(json.loads, state.outbox)
-    assert command["resume"] == {TRADE: {"epoch": "e1", "seq": 5}}
+    assert command == {"op": "subscribe", "id": 1, "channels": ["book"], "streams": ["sunflower:ETH-BTC"]}
     assert kinds(state.receive(subscribed(BOOK, "e1", 9))) == []
     assert kinds(state.receive(snapshot(9))) == ["book_snapshot 9"]
+    assert state.books[BOOK].live
+
+
+def test_an_exact_resume_of_a_book_that_is_not_held_asks_for_it():
+    """Positions outlive a process, books do not: the log goes on where it was, the book begins anew."""
+    state = SubscriberState(positions={BOOK: Position("e1", 5), TRADE: Position("e1", 5)})
+    state.opened()
+    state.outbox.clear()
+    state.receive(subscribed(BOOK, "e1", 7, "exact"))
+    state.receive(subscribed(TRADE, "e1", 7, "exact"))
+    (command,) = map(json.loads, state.outbox)
+    assert (command["channels"], command["streams"], "resume" in command) == (["book"], ["sunflower:ETH-BTC"], False)
+    assert kinds(state.receive(delta(6)) + state.receive(delta(7))) == ["book_delta 6", "book_delta 7"]
+    assert not state.books[BOOK].live
+    assert kinds(state.receive(subscribed(BOOK, "e1", 7)) + state.receive(snapshot(7))) == ["book_snapshot 7"]
     assert state.books[BOOK].live
 
 

@@ -35,6 +35,31 @@ class Market:
         series = [Series("sunflower", symbol, channel, self.epoch) for channel in ("book", "status", "quote")]
         return BookTracker(contiguous, BookSeries(*series), synthetic=True)
 
+    def successor(self, epoch: str | None = None) -> Market:
+        """Return the market as the next run of a daemon sees it: numbering goes on, or begins a new epoch."""
+        after = Market(tuple(self.symbols), epoch or self.epoch, self.random.randint(0, 1 << 30))
+        after.now = self.now
+        after.gaps = self.gaps
+        if epoch is None:
+            for symbol, tracker in self.trackers.items():
+                mine = after.trackers[symbol]
+                mine.series.seq = tracker.series.seq
+                mine.status_series.seq = tracker.status_series.seq
+                assert mine.quote_series is not None
+                assert tracker.quote_series is not None
+                mine.quote_series.seq = tracker.quote_series.seq
+            for name, series in self.series.items():
+                symbol, _, channel = name.partition(":")
+                after.series[name] = Series("sunflower", symbol, channel, series.epoch, series.seq)
+        return after
+
+    def end(self) -> None:
+        """Mark every book, as feeds do when they stop."""
+        for tracker in self.trackers.values():
+            out: list[Event] = []
+            tracker.reset("stopped", self.tick(), out)
+            self.publish(out)
+
     def add(self, symbol: str) -> None:
         self.symbols.append(symbol)
         self.trackers[symbol] = self._tracker(symbol)
