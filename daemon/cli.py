@@ -478,7 +478,12 @@ def _environment(environment: Mapping[str, str]) -> Environment:
 def _logs(config: Config, environment: Mapping[str, str]) -> Logs:
     from daemon.logs import adopt_libraries, open_logs
 
-    logs = open_logs(config.daemon.log_level, config.daemon.log_format, colour="NO_COLOR" not in environment)
+    logs = open_logs(
+        config.daemon.log_level,
+        config.daemon.log_format,
+        colour="NO_COLOR" not in environment,
+        journal_stream=environment.get("JOURNAL_STREAM"),
+    )
     logs.hide(config.secrets())
     adopt_libraries(logs)
     return logs

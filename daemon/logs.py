@@ -81,8 +81,10 @@ _SECRET_LENGTH_MIN: Final = 4
 _HIDDEN: Final = "(hidden)"
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50, "exception": 40}
 _KEY_FIELDS: Final = ("venue", "feed", "symbol", "stream", "channel", "sink", "client", "reason", "code", "logger")
-_LOUD_FAMILIES: Final = ("book.", "trades.")
-"""Families that may come in storms at any level."""
+_LOUD: Final = ("book.", "trades.", "upstream.backoff_started", "client.")
+"""What may come in storms at any level."""
+_PRIORITIES: Final = {"debug": b"<7>", "info": b"<6>", "warning": b"<4>", "error": b"<3>"}
+"""What the journal takes off the front of a line again, to know its level."""
 
 EventDict = MutableMapping[str, Any]
 
@@ -138,6 +140,7 @@ class Logs:
         level: Level = "info",
         console: bool = False,
         colours: bool = False,
+        journal: bool = False,
         strict: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wall_clock_ns: Callable[[], int] = time.time_ns,
@@ -147,6 +150,7 @@ class Logs:
         self.counts: dict[str, int] = dict.fromkeys(("debug", "info", "warning", "error"), 0)
         self.suppressed = 0
         self._strict = strict
+        self._priorities = _PRIORITIES if journal else {}
         self._clock = clock
         self._wall_clock_ns = wall_clock_ns
         self._secrets: tuple[str, ...] = ()
@@ -207,7 +211,7 @@ class Logs:
     def _limit(self, _: object, __: str, event: EventDict) -> EventDict:
         """Hold back repeats of the same complaint about the same thing."""
         name = str(event["event"])
-        if event["level"] in {"debug", "info"} and not name.startswith(_LOUD_FAMILIES):
+        if event["level"] in {"debug", "info"} and not name.startswith(_LOUD):
             return event
         key = (name, *(event.get(field) for field in _KEY_FIELDS))
         now = self._clock()
@@ -241,7 +245,7 @@ class Logs:
         self.counts[level] += 1
         text = self._render(None, level, line)
         data = (text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")) + b"\n"
-        if self.writer.write(data):
+        if self.writer.write(self._priorities.get(level, b"") + data):
             self._untold = 0
         else:
             self._untold += 1
@@ -300,12 +304,26 @@ class _LibraryHandler(logging.Handler):
 
 
 def open_logs(
-    level: Level = "info", format_: Format = "auto", *, fd: int = 2, colour: bool = True, strict: bool = False
+    level: Level = "info",
+    format_: Format = "auto",
+    *,
+    fd: int = 2,
+    colour: bool = True,
+    journal_stream: str | None = None,
+    strict: bool = False,
 ) -> Logs:
-    """Begin to log to a file descriptor: standard error unless told otherwise."""
+    """
+    Begin to log to a file descriptor: standard error unless told otherwise.
+
+    `journal_stream` is `$JOURNAL_STREAM`: when it names this descriptor, lines tell the journal their level.
+    """
     terminal = os.isatty(fd)
     console = format_ == "console" or (format_ == "auto" and terminal)
-    return Logs(LineWriter(fd), level=level, console=console, colours=terminal and colour, strict=strict)
+    status = os.fstat(fd)
+    journal = journal_stream == f"{status.st_dev}:{status.st_ino}"
+    return Logs(
+        LineWriter(fd), level=level, console=console, colours=terminal and colour, journal=journal, strict=strict
+    )
 
 
 def adopt_libraries(logs: Logs) -> None:

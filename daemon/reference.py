@@ -106,12 +106,12 @@ the stdout sink. The names below are all there are; a line with another name is 
   error duration_seconds`. `reason` and `code` are words from a bounded set, `error` is for people.
 * What changes is logged, messages never are.
 * The same complaint about the same thing comes at most once in 10 seconds; the next one says in `suppressed` how
-  many were left out. This goes for warnings, errors, and everything about books and trades.
+  many were left out. This goes for warnings and errors, and for everything about books, trades, clients and waits.
 * A reader of the log that stalls costs lines, not time: `lost_lines` on the next line tells how many.
 * No secret is ever logged. Keys that were read are hidden even if a venue sends one back.
 * The last line of every run is `daemon.stopped` with its reason.
 
-Under systemd, `journalctl -u skulk -o cat | jq` reads it.
+Under systemd, `journalctl -u skulk -o cat | jq` reads it, and `journalctl -u skulk -p warning` chooses by level.
 
 {tables}"""
 

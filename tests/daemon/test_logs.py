@@ -143,16 +143,17 @@ def test_what_differs_in_what_it_is_about_is_not_a_repeat(pipe, logs):
     assert len(lines(pipe)) == 4
 
 
-def test_facts_are_not_repeats_but_books_may_storm_at_any_level(pipe, logs):
+def test_facts_are_not_repeats_but_what_storms_is_held_back_at_any_level(pipe, logs):
     for _ in range(3):
         logs.log.info("sink.rotated", sink="file")
         logs.log.info("book.recovered", venue="v", symbol="A-B")
+        logs.log.info("upstream.backoff_started", venue="v", reason="unreachable")
     assert [line["event"] for line in lines(pipe)].count("sink.rotated") == 3
-    assert logs.suppressed == 2
+    assert logs.suppressed == 4
 
 
 def test_memory_for_repeats_is_bounded(pipe, logs):
-    for number in range(10_000):
+    for number in range(5000):
         for _ in range(2):
             logs.log.warning("client.closed", client=str(number))
         lines(pipe)
@@ -223,6 +224,16 @@ def test_the_console_format_is_for_people(pipe):
     assert "daemon.ready" in text
     assert not text.startswith("{")
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(("level", "prefix"), [("info", b"<6>"), ("warning", b"<4>"), ("error", b"<3>")])
+def test_the_journal_is_told_the_level_and_nobody_else_is(pipe, level, prefix):
+    status = os.fstat(pipe[1])
+    here = f"{status.st_dev}:{status.st_ino}"
+    getattr(open_logs("info", fd=pipe[1], journal_stream=here).log, level)("daemon.ready")
+    assert os.read(pipe[0], 4096).startswith(prefix + b'{"ts":')
+    getattr(open_logs("info", fd=pipe[1], journal_stream="1:2").log, level)("daemon.ready")
+    assert os.read(pipe[0], 4096).startswith(b'{"ts":')
 
 
 def test_auto_is_json_off_a_terminal(pipe):
