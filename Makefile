@@ -20,7 +20,7 @@ run = @printf '== %s\n' '$(1)'; $(2) || { printf 'FAILED: %s\n' '$(1)' >&2; exit
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint format coverage bench bench-quick interop faults soak lock wheel clean
+.PHONY: help venv demo test lint format coverage bench bench-quick interop faults kills soak lock wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,9 @@ coverage: .venv/.dev ## the tests with branch coverage
 
 interop: .venv/.dev ## other programs as subscribers
 	@$(BIN)/python -m tests.interop $(ARGS)
+
+kills: .venv/.dev ## a thousand random kills of subscribers, network and daemon (ARGS=...)
+	@$(BIN)/python -m tests.kills $(ARGS)
 
 faults: .venv/.dev ## the daemon against a misbehaving network (ARGS=...)
 	@$(BIN)/python -m tests.faults $(ARGS)
