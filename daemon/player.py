@@ -61,6 +61,8 @@ class Player:
         )
         self.records = 0
         self.lost = 0
+        self._commands = 0
+        """Commands that wait for the record of their sending."""
         self._part = 0
         self._held: dict[tuple[str, str], Subscription] = {}
         self._meanings: dict[bytes, Callable[[Record], list[Event]]] = {
@@ -87,17 +89,17 @@ class Player:
         else:
             meaning = self._meanings.get(one.kind)
             events = [] if meaning is None else meaning(one)
-        if self.feed.requests:
+        if len(self.feed.requests) != self._commands:
             self._keep_commands()
         return events
 
     def _keep_commands(self) -> None:
         """Commands wait for the record that says when they went out; REST answers are in the recording anyway."""
         requests = self.feed.requests
-        if any(isinstance(request, Fetch) for request in requests):
-            commands = [request for request in requests if isinstance(request, Send)]
-            requests.clear()
-            requests.extend(commands)
+        commands = [request for request in requests if isinstance(request, Send)]
+        requests.clear()
+        requests.extend(commands)
+        self._commands = len(commands)
 
     def _sent(self, one: Record) -> list[Event]:
         secret = one.kind == record.SENT_SECRET

@@ -12,7 +12,7 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import Final, cast
 
 import msgspec
 import zstandard
@@ -31,6 +31,7 @@ _ASIDE: Final = (b"configuration: ", b"http", b"ws")
 """Other lines of cryptofeed's raw collection: its configuration, REST answers, connects and commands."""
 _STEP_NS: Final = 1_000_000
 """Without any times, frames are a millisecond apart, from the epoch on."""
+_BLOCK_BYTES: Final = 1 << 18
 _SUFFIXES: Final = (".ndjson.gz", ".ndjson.zst", ".ndjson", ".gz", ".zst")
 
 
@@ -50,10 +51,10 @@ class Source:
         head = self._raw.read(4)
         self._raw.seek(0)
         if head.startswith(b"\x1f\x8b"):
-            self._text = cast("IO[bytes]", gzip.GzipFile(fileobj=self._raw))
+            self._text = cast("io.BufferedReader", gzip.GzipFile(fileobj=self._raw))
         elif head == zstandard.FRAME_HEADER[:4]:
             reader = zstandard.ZstdDecompressor().stream_reader(self._raw, read_across_frames=True)
-            self._text = cast("IO[bytes]", io.BufferedReader(cast("io.RawIOBase", reader), 1 << 18))
+            self._text = io.BufferedReader(cast("io.RawIOBase", reader), _BLOCK_BYTES)
         else:
             self._text = self._raw
 
@@ -65,11 +66,10 @@ class Source:
     def lines(self) -> Iterator[bytes]:
         """Yield the whole lines, without their newlines; then close. What is behind the last newline is `torn`."""
         try:
-            for text in self._text:
-                if text.endswith(b"\n"):
-                    yield text[:-1]
-                else:
-                    self.torn = text
+            while block := self._text.read1(_BLOCK_BYTES):
+                lines = (self.torn + block).split(b"\n")
+                self.torn = lines.pop()
+                yield from lines
         except EOFError:  # a packed file that ends in the middle
             pass
         except (gzip.BadGzipFile, zstandard.ZstdError, OSError) as error:
