@@ -152,6 +152,8 @@ class SfoxOptions(FeedOptions, frozen=True, forbid_unknown_fields=True, kw_only=
     """What a hole in the sequence costs; books are whole in every frame, trades are lost."""
     integer_base_units: bool = False
     """Read an integer trade quantity without `is_decimal` as base units (1e-8)."""
+    enterprise: bool = False
+    """The key belongs to an enterprise ("Connect") account."""
 
 
 class SequenceWatch:
@@ -247,9 +249,11 @@ class SfoxSession(Session):
         """Authenticate first where there is a key, and wait for the answer."""
         self._opened_ns = now_ns
         if self._api_key:
-            text = _encode({"type": "authenticate", "apiKey": self._api_key}).decode()
+            login: dict[str, object] = {"type": "authenticate", "apiKey": self._api_key}
+            if self._options.enterprise:
+                login["enterprise"] = True
             self._pending.append(_Command("authenticate", []))
-            self.outbox.append(Send(text, secret=True))
+            self.outbox.append(Send(_encode(login).decode(), secret=True))
 
     def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
         """Ask for these; many feeds go into one command, and one command is under way at a time."""

@@ -70,6 +70,12 @@ def test_with_a_key_it_authenticates_first():
     assert talking.sends[1].asks == tuple(subscriptions)
 
 
+def test_an_enterprise_key_says_so():
+    """A key of an enterprise account is announced as one."""
+    talking = talk(KEY, enterprise=True)
+    assert talking.heard() == [{"type": "authenticate", "apiKey": "f00d", "enterprise": True}]
+
+
 @pytest.mark.parametrize("style", ["bare", "full"])
 def test_both_styles_of_answers_are_taken(style):
     """An answer without action and payload is as good as one that lists all feeds."""
