@@ -20,7 +20,7 @@ run = @printf '== %s\n' '$(1)'; $(2) || { printf 'FAILED: %s\n' '$(1)' >&2; exit
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint format coverage bench bench-quick interop faults kills soak lock wheel clean
+.PHONY: help venv demo test lint format coverage bench bench-quick interop faults kills soak lock wheel clean machine audit reference
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -78,6 +78,16 @@ kills: .venv/.dev ## a thousand random kills of subscribers, network and daemon 
 
 faults: .venv/.dev ## the daemon against a misbehaving network (ARGS=...)
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+machine: .venv/.dev ## install, break and upgrade under a real systemd (ARGS="ROOT [--wheelhouse DIR]"; needs root)
+	@$(BIN)/python -m tests.machine $(ARGS)
+
+audit: .venv/.runtime ## known vulnerabilities of what the lock file pins (needs a network)
+	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/python -m pip install --disable-pip-version-check --quiet pip-audit; }
+	@build/audit/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes -r requirements-runtime.lock
+
+reference: .venv/.project ## the pages in docs/ that are made from the source
+	@$(BIN)/python -m daemon.reference docs
 
 # ---------------------------------------------------------------- measure it
 
