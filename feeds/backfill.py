@@ -20,7 +20,8 @@ HOLD_SECONDS: Final = 15.0
 """Longest that live trades are held back while older ones are fetched."""
 HELD_MAX: Final = 20_000
 PAGES_MAX: Final = 20
-DOUBT_EVERY_SECONDS: Final = 60.0
+DOUBT_EVERY_SECONDS: Final = 5.0
+"""Least time between two requests that are made on suspicion; trades are held back meanwhile."""
 _LAG_RETRY_SECONDS: Final = 1.0
 _RETRY_SECONDS_MAX: Final = 4.0
 
@@ -65,8 +66,8 @@ class Backfill:
         self._failures = 0
         self._answered = False
         self._try_at = 0.0
-        self._doubted = False
-        self._doubted_at: float | None = None
+        self._suspected = False
+        self._suspected_at: float | None = None
 
     @property
     def holding(self) -> bool:
@@ -122,12 +123,19 @@ class Backfill:
         self._history = []
         self._since = None
         self._settle = SETTLE_SECONDS
+        self._suspected = False
         self._start_over()
         return None
 
-    def doubt(self) -> None:
-        """A frame could not be read, and may have held trades."""
-        self._doubted = self._kept != "nowhere" and not self.memory.empty
+    def doubt(self, reason: str) -> None:
+        """Trades may be missing from here on, though the subscription stands: the venue is asked at once."""
+        if self._kept == "nowhere" or self.memory.empty:
+            return
+        since = self._since
+        self.interrupted(reason)
+        self._since = since
+        self._settle = 0.0
+        self._suspected = True
 
     def fetched(self, rows: Sequence[Trade]) -> None:
         """Take the answer to `wish`: oldest first."""
@@ -165,11 +173,7 @@ class Backfill:
 
         Sets `wish` when something is to be fetched. `active` tells whether the subscription is in force.
         """
-        if self.open_reason is None:
-            self._look_at_doubt(now)
-            if self.open_reason is None:
-                return None
-        if not active:
+        if self.open_reason is None or not active:
             return None
         if self._since is None:
             self._since = now
@@ -181,13 +185,6 @@ class Backfill:
         if self.wish is None:
             self._plan(ts_recv, now)
         return None
-
-    def _look_at_doubt(self, now: float) -> None:
-        if not self._doubted or (self._doubted_at is not None and now - self._doubted_at < DOUBT_EVERY_SECONDS):
-            return
-        self._doubted, self._doubted_at = False, now
-        self.interrupted("malformed")
-        self._settle = 0.0
 
     def _plan(self, ts_recv: int, now: float) -> None:
         """Wish for what is missing, not before the venue had a chance to send it by itself."""
@@ -203,6 +200,10 @@ class Backfill:
                 self._fetched, self._complete = [], False
         if now < self._try_at:
             return
+        if self._suspected:
+            if self._suspected_at is not None and now - self._suspected_at < DOUBT_EVERY_SECONDS:
+                return
+            self._suspected, self._suspected_at = False, now
         if self._kept == "by_id":
             if self._reach():
                 self.wish = Span(from_id=self._reach() + 1)

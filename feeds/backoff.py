@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Final, Literal
 
 FIRST_SECONDS: Final = 0.5
@@ -11,7 +12,7 @@ UNREACHED_CAP_SECONDS: Final = 1.5
 """Cap while not even a TCP connection comes about: such a try costs the venue and its budget nothing."""
 BUSY_CAP_SECONDS: Final = 2.0
 BUSY_ATTEMPTS: Final = 30
-"""A venue that answers 5xx is being restarted, as a rule: it is asked often for a minute, then ever more rarely."""
+"""A venue that answers 5xx, or nothing at all, is being restarted: asked often for a minute, then ever more rarely."""
 STABLE_SECONDS: Final = 10.0
 """A connection that has lived and delivered for so long counts as progress."""
 ASKED_SECONDS_MAX: Final = 3600.0
@@ -21,18 +22,23 @@ Failure = Literal["unreached", "busy", "other"]
 
 class Backoff:
     """
-    Exponential delays with jitter between half and whole.
+    Exponential delays with jitter between half and whole, counted for each kind of failure.
 
     It never gives up, and a connection that opens without ever sending data does not reset it.
     """
 
     def __init__(self, rng: random.Random | None = None) -> None:
         self._rng = rng or random.Random()
-        self.attempts = 0
+        self._attempts: Counter[Failure] = Counter()
+
+    @property
+    def attempts(self) -> int:
+        """Failures since the last progress."""
+        return self._attempts.total()
 
     def progressed(self) -> None:
         """The connection is of use: the next failure starts from the beginning."""
-        self.attempts = 0
+        self._attempts.clear()
 
     def next_seconds(self, failure: Failure = "other", *, at_least: float = 0.0) -> float:
         """
@@ -40,14 +46,14 @@ class Backoff:
 
         `at_least` is what the venue asked for (Retry-After), honoured up to an hour.
         """
-        exponent = self.attempts
+        exponent = attempts = self._attempts[failure]
         cap = CAP_SECONDS
         if failure == "unreached":
             cap = UNREACHED_CAP_SECONDS
-        elif failure == "busy" and self.attempts < BUSY_ATTEMPTS:
+        elif failure == "busy" and attempts < BUSY_ATTEMPTS:
             cap = BUSY_CAP_SECONDS
         elif failure == "busy":
             exponent -= BUSY_ATTEMPTS - 2
         ceiling = min(cap, FIRST_SECONDS * 2.0 ** min(exponent, 16))
-        self.attempts += 1
+        self._attempts[failure] += 1
         return max(ceiling * self._rng.uniform(0.5, 1.0), min(at_least, ASKED_SECONDS_MAX))

@@ -17,6 +17,8 @@ from feeds.venue import Limit, Venue
 Kind = Literal["connect", "command", "authenticated", "rest"]
 """`authenticated` are the commands of connections that have logged in, where they have a limit of their own."""
 
+_INSTANT: Final = 1e-6
+"""Less than this is a rounding error, not a wait."""
 KINDS: Final[tuple[Kind, ...]] = ("connect", "command", "authenticated", "rest")
 
 
@@ -72,7 +74,7 @@ class Budget:
             return
         bucket = self.buckets[kind]
         async with self._queues[id(bucket)]:
-            while (delay := self._wait_seconds(kind, cost)) > 0:  # noqa: ASYNC110 (the delay is known, not polled)
+            while (delay := self._wait_seconds(kind, cost)) > _INSTANT:  # noqa: ASYNC110 (the delay is known, not polled)
                 await asyncio.sleep(delay)
             bucket.take(cost, self._clock())
             self.spent[kind] += 1

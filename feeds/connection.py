@@ -95,15 +95,15 @@ class Connection:
         """The last commands; of those that hold a secret only that there was one."""
         self._publish = publish
         self._log = log
-        self._recorder = recorder or Recorder()
+        self.recorder = recorder or Recorder()
         self._transport_options = transport_options or TransportOptions(frame_bytes_max=feed.options.frame_bytes_max)
         self._backoff = backoff or Backoff()
         self._dial = dialer
         self._clock = clock or Clock()
         wall_ns = self._clock.wall_ns
-        self._fetcher = Fetcher(endpoints.rest_url, rest_headers or {}, budget, http, log, self._recorder, wall_ns)
+        self._fetcher = Fetcher(endpoints.rest_url, rest_headers or {}, budget, http, log, self.recorder, wall_ns)
         self._fetcher.answered, self._fetcher.failed = self._fetched, self._fetch_failed
-        self._wishes = Wishes(feed, wanted, self._fetcher, publish, log, self._recorder, wall_ns)
+        self._wishes = Wishes(feed, wanted, self._fetcher, publish, log, self.recorder, wall_ns)
         self._ws_url = endpoints.ws_url
         self._other_path = feed.venue.other_ws_path
         self._synthetic = synthetic
@@ -206,12 +206,13 @@ class Connection:
             self._ws_url = self.endpoints.ws_url
         if not error.reached:
             return "unreached", wait
-        return ("busy" if error.status >= _HTTP_SERVER_ERROR else "other"), wait
+        restarting = error.status >= _HTTP_SERVER_ERROR or error.reason == "bad_handshake"
+        return ("busy" if restarting else "other"), wait
 
     def _close_feed(self, reason: str) -> None:
         if self.feed.connected:
             ts_recv = self._clock.wall_ns()
-            self._recorder.closed(reason, ts_recv)
+            self.recorder.closed(reason, ts_recv)
             self._publish(self.feed.closed(reason, ts_recv))
 
     async def _converse(self, transport: Transport) -> str:
@@ -220,7 +221,7 @@ class Connection:
             feed.label_synthetic()
         self.connected_since_ns, now = self._clock.wall_ns(), self._clock.monotonic()
         self._log.info("upstream.connected", url=self._ws_url)
-        self._recorder.opened(self._ws_url, self.connected_since_ns, now, synthetic=feed.synthetic)
+        self.recorder.opened(self._ws_url, self.connected_since_ns, now, synthetic=feed.synthetic)
         self._publish(feed.opened(self.connected_since_ns, now))
         self._look_due = False
         transport.start(self._receive)
@@ -243,7 +244,7 @@ class Connection:
         ts_recv = self._clock.wall_ns()
         self.last_frame_ns = ts_recv
         self.recent.append((ts_recv, frame if len(frame) <= _RECENT_BYTES_MAX else frame[:_RECENT_BYTES_MAX]))
-        self._recorder.received(frame, ts_recv)
+        self.recorder.received(frame, ts_recv)
         feed = self.feed
         try:
             events = feed.receive(frame, ts_recv)
@@ -288,7 +289,7 @@ class Connection:
 
     def _tell_sent(self, request: Send) -> None:
         self.commands.append((self._clock.wall_ns(), "(secret)" if request.secret else request.text))
-        self._recorder.sent(request)
+        self.recorder.sent(request)
         self.feed.sent(request)
 
     def _look(self) -> None:
@@ -298,7 +299,7 @@ class Connection:
         if not feed.connected:
             return
         ts_recv, now = self._clock.wall_ns(), self._clock.monotonic()
-        self._recorder.ticked(ts_recv, now)
+        self.recorder.ticked(ts_recv, now)
         try:
             self._publish(feed.tick(ts_recv, now))
         except Exception as error:  # noqa: BLE001 (as above)
@@ -330,7 +331,7 @@ class Connection:
                 self._backoff.progressed()
             if not greeted and age > _READY_SECONDS:
                 greeted = True
-                self._recorder.ready_timed_out()
+                self.recorder.ready_timed_out()
                 feed.ready_timeout()
             self._look()
 

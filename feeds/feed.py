@@ -200,7 +200,7 @@ class Feed:
                         continue
                 self._take(subscription, message, ts_recv, out)
         except FrameError as error:
-            self._reject(error, ts_recv, out)
+            self._reject(frame, error, ts_recv, out)
         if session.outbox:
             self._collect()
         return out
@@ -273,11 +273,14 @@ class Feed:
             self._hang_up(trouble)
             return out
         live = sum(tracker.state == "live" for tracker in self.trackers.values())
+        again: list[Subscription] = []
         for subscription in list(self.subscriptions):
-            self._look(subscription, live, ts_recv, out)
+            if self._look(subscription, live, ts_recv, out):
+                again.append(subscription)
             if self.hangup:
                 return out
-        self._look_at_reading()
+        self._resync(again)
+        self._look_at_reading(now)
         self.requests.extend(self.trades.look(ts_recv, now, out))
         self._look_at_audit(ts_recv, now, out)
         self._collect()
@@ -285,12 +288,15 @@ class Feed:
 
     # Inner steps: looking
 
-    def _look(self, subscription: Subscription, live: int, ts_recv: int, out: list[Event]) -> None:
+    def _look(self, subscription: Subscription, live: int, ts_recv: int, out: list[Event]) -> bool:
+        """Mark one subscription as it deserves; tell whether it is to be asked for again."""
         tracker = self.trackers.get(subscription)
         others_live = live > (tracker is not None and tracker.state == "live")
         advice = self.recovery.look(subscription, tracker, others_live=others_live)
         if advice is None:
-            return
+            return False
+        if advice.reason == "gap":
+            self.trades.doubt("sequence")  # what lost a book's delta may have lost trades
         if advice.reason == "quarantined":
             self.warnings.append(("book.quarantined", subscription))
         if advice.mark == "stale":
@@ -298,32 +304,35 @@ class Feed:
                 tracker.silence(advice.reason, ts_recv, out)
             else:
                 out.append(self._streams.status("stale", advice.reason, ts_recv, subscription))
-        if advice.action == "resync":
-            self._resync(subscription, advice.reason, ts_recv, out)
-        elif advice.action == "reconnect":
+        if advice.action == "reconnect":
             self._hang_up(advice.reason)
-
-    def _resync(self, subscription: Subscription, reason: str, ts_recv: int, out: list[Event]) -> None:
-        session = self._session
-        if session is None:
-            return
-        tracker = self.trackers.get(subscription)
+        if advice.action != "resync":
+            return False
         if tracker is not None and tracker.state != "stale":
-            tracker.reset(reason, ts_recv, out)
+            tracker.reset(advice.reason, ts_recv, out)
         if self.trades.keeps_any:
-            self.trades.interrupted(subscription, reason, ts_recv, out)
-        if subscription.state == "new":
-            self._ask([subscription])
+            self.trades.interrupted(subscription, advice.reason, ts_recv, out)
+        return True
+
+    def _resync(self, subscriptions: Sequence[Subscription]) -> None:
+        """Ask again, for all of them together: some venues count commands, not channels."""
+        if self._session is None or not subscriptions:
             return
-        subscription.state = "asked"
-        self.recovery.asked(subscription)
-        session.resync(subscription)
+        refused = [one for one in subscriptions if one.state == "new"]
+        held = [one for one in subscriptions if one.state != "new"]
+        if refused:
+            self._ask(refused)
+        for subscription in held:
+            subscription.state = "asked"
+            self.recovery.asked(subscription)
+        if held:
+            self._session.resync(*held)
         self._collect()
 
-    def _look_at_reading(self) -> None:
+    def _look_at_reading(self, now: float) -> None:
         """Change over to the other reading of sequences when the venue's traffic shows it."""
         reading = self.reading
-        if reading.look(self.trackers.values()) and reading.other is not None:
+        if reading.look(self.trackers.values(), now) and reading.other is not None:
             usual = self.venue.rule(self.options)
             for tracker in self.trackers.values():
                 if tracker.rule is usual:
@@ -442,12 +451,14 @@ class Feed:
             )
         )
 
-    def _reject(self, error: FrameError, ts_recv: int, out: list[Event]) -> None:
+    def _reject(self, frame: bytes, error: FrameError, ts_recv: int, out: list[Event]) -> None:
         """Count a frame that cannot be read; what it may have held is doubted where nothing else would tell."""
         self.rejected[error.reason] += 1
         if error.reason.startswith("unknown"):
             return
-        self.trades.doubt()
+        if self.venue.may_hold_trades(frame):
+            self.trades.doubt("malformed")
+            self.attention = True
         for tracker in self.trackers.values():
             blind = tracker.rule is monotonic and not isinstance(tracker, FullTracker)
             if blind and not tracker.waiting:

@@ -7,14 +7,17 @@ book of the venue again and again, and for ever.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
 from book.tracker import BookTracker, Jump
 from feeds.venue import OtherReading
 
-FIRSTS_MIN: Final = 4
+FIRSTS_MIN: Final = 6
 _FIRSTS_MAX: Final = 16
+SPAN_SECONDS: Final = 15.0
+"""Evidence of less than this could be one bad moment."""
 EXPLAINED_MIN: Final = 3
 _DELTAS_A_JUMP_MAX: Final = 20
 """Where more deltas than this come to a hole, holes are the exception and not the rule."""
@@ -24,9 +27,9 @@ class Reading:
     """
     Watches the holes that the books find, and says once when they are none.
 
-    Sequences that only grow: most first deltas after a snapshot leave a hole, which losses on the
-    way cannot explain. Sequences that count time: every hole is as long as the time that passed,
-    holes are frequent, and no delta is ever empty.
+    Sequences that only grow: for a while most first deltas after a snapshot leave a hole, and what is
+    missing never comes; losses on the way cannot explain that. Sequences that count time: every hole
+    is as long as the time that passed, holes are frequent, and no delta is ever empty.
     """
 
     def __init__(self, other: OtherReading | None) -> None:
@@ -36,26 +39,34 @@ class Reading:
         self._deltas = 0
         self._firsts = 0
         self._first_jumps = 0
+        self._late = 0
+        self._evidence: deque[tuple[float, bool]] = deque(maxlen=_FIRSTS_MAX)
+        """When a first delta came, and whether it left a hole."""
 
-    def look(self, trackers: Iterable[BookTracker]) -> bool:
+    def look(self, trackers: Iterable[BookTracker], now: float) -> bool:
         """Tell, once, that the other reading is the true one."""
         if self.other is None or self.switched:
             return False
         books = list(trackers)
         if self.other.tick_ns is None:
-            self.switched = self._mostly_jumps(books)
+            self.switched = self._mostly_jumps(books, now)
         else:
             self.switched = self._counts_time(books, self.other.tick_ns)
         return self.switched
 
-    def _mostly_jumps(self, books: list[BookTracker]) -> bool:
-        firsts = sum(book.first_deltas for book in books) - self._firsts
-        jumps = sum(book.first_jumps for book in books) - self._first_jumps
-        if firsts >= _FIRSTS_MAX and jumps * 2 <= firsts:
-            self._firsts += firsts
-            self._first_jumps += jumps
-            return False
-        return firsts >= FIRSTS_MIN and jumps * 2 > firsts
+    def _mostly_jumps(self, books: list[BookTracker], now: float) -> bool:
+        firsts = sum(book.first_deltas for book in books)
+        jumps = sum(book.first_jumps for book in books)
+        late = sum(book.late_deltas for book in books)
+        evidence = self._evidence
+        evidence.extend((now, True) for _ in range(jumps - self._first_jumps))
+        evidence.extend((now, False) for _ in range(firsts - self._firsts - (jumps - self._first_jumps)))
+        if late != self._late:
+            evidence.clear()
+        self._firsts, self._first_jumps, self._late = firsts, jumps, late
+        times = [at for at, jumped in evidence if jumped]
+        enough = len(evidence) >= FIRSTS_MIN and len(times) * 2 > len(evidence)
+        return enough and times[-1] - times[0] >= SPAN_SECONDS
 
     def _counts_time(self, books: list[BookTracker], tick_ns: int) -> bool:
         for book in books:

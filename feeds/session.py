@@ -244,10 +244,10 @@ class Session(abc.ABC):
 
         """
 
-    def resync(self, subscription: Subscription) -> None:
-        """Ask for a fresh snapshot of this one: unsubscribe and subscribe unless the venue has better."""
-        self.unsubscribe([subscription])
-        self.subscribe([subscription])
+    def resync(self, *subscriptions: Subscription) -> None:
+        """Ask for these afresh, in as few commands as the venue allows: unsubscribe and subscribe."""
+        self.unsubscribe(subscriptions)
+        self.subscribe(subscriptions)
 
     def audit(self, subscription: Subscription) -> bool:  # noqa: ARG002
         """Ask for a second look at this book over the socket, answered by a `Witness`; False where there is none."""

@@ -71,10 +71,11 @@ class TradeDesk:
         if hole is not None:
             out.append(self._streams.gap(subscription, reason, expected, received, ts_recv))
 
-    def doubt(self) -> None:
-        """A frame could not be read; it may have held trades of any stream."""
-        for backfill in self._backfills.values():
-            backfill.doubt()
+    def doubt(self, reason: str) -> None:
+        """Something was lost or could not be read; it may have been trades of any stream."""
+        for subscription, backfill in self._backfills.items():
+            self._asked.pop(subscription, None)
+            backfill.doubt(reason)
 
     def fetched(self, fetch: Fetch, body: bytes, ts_recv: int) -> None:
         """

@@ -168,6 +168,10 @@ class Venue(abc.ABC):
         msg = f"{self.name} keeps no trades"
         raise FrameError(msg)
 
+    def may_hold_trades(self, frame: bytes) -> bool:  # noqa: ARG002
+        """Tell whether a frame that cannot be read may have held trades, as far as its beginning shows."""
+        return True
+
     def book_fetch(self, subscription: Subscription, options: FeedOptions) -> Fetch | None:  # noqa: ARG002
         """Return the request for a book's second source, with the purpose `book`; None where REST has none."""
         return None

@@ -20,6 +20,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 from typing import ClassVar, Final, Literal
 
@@ -70,6 +71,7 @@ from feeds.venues.oxfun_wire import (
     time_of,
 )
 
+_TABLE_AT_HEAD: Final = re.compile(rb'"table":"([\w-]+)"')
 _ARGS_A_COMMAND_MAX: Final = 20
 """No limit is documented, but a message may be too long (code 20027): then it is halved."""
 _ANSWER_TIMEOUT_NS: Final = 10_000_000_000
@@ -496,6 +498,11 @@ class Oxfun(Venue):
             raise FrameError(str(error), reason="bad_trades") from error
         trades = [past_trade(row, subscription, ts_recv) for row in reversed(past.data)]
         return sorted(trades, key=lambda trade: trade.ts_venue or 0)
+
+    def may_hold_trades(self, frame: bytes) -> bool:
+        """`{"table":"trade","data":[...`: the table comes first."""
+        table = _TABLE_AT_HEAD.search(frame, 0, 48)
+        return table is None or table[1] == b"trade"
 
     def book_fetch(self, subscription: Subscription, options: FeedOptions) -> Fetch | None:
         """`/v3/depth` has a hundred levels and no sequence; books that come whole need no second look."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final, Literal
 
@@ -47,6 +48,7 @@ from feeds.timestamp import from_iso
 from feeds.venue import FeedOptions, Limit, OtherReading, Span, Venue
 
 PERIODS: Final = ("M1", "M3", "M5", "M15", "M30", "H1", "H4", "D1", "D7", "1M")
+_METHOD_AT_HEAD: Final = re.compile(rb'"method":"(\w+)"')
 _TRADES_LIMIT: Final = 100
 _CANDLES_LIMIT: Final = 100
 
@@ -584,6 +586,11 @@ class Sunflower(Venue):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise FrameError(str(error), reason="bad_trades") from error
         return [_trade(row, subscription, ts_recv) for row in rows]
+
+    def may_hold_trades(self, frame: bytes) -> bool:
+        """`{"jsonrpc":"2.0","method":"updateTrades",...`: the method comes first."""
+        method = _METHOD_AT_HEAD.search(frame, 0, 64)
+        return method is None or method[1].endswith(b"Trades")
 
     def book_fetch(self, subscription: Subscription, options: FeedOptions) -> Fetch | None:  # noqa: ARG002
         """`limit=0` is the full book; the answer has no sequence."""
