@@ -413,9 +413,6 @@ class SfoxSession(Session):
         book = data.payload
         stamp = book.lastpublished or book.last_published or book.last_published_camel or book.lastupdated
         stamp = stamp or data.timestamp
-        if not (len(book.bids) and len(book.asks)):
-            msg = "a book without one of its sides"
-            raise FrameError(msg)
         bids, asks = rows(book.bids), rows(book.asks)
         return (subscription, Snapshot(data.sequence, bids, asks, None if stamp is None else from_number(stamp)))
 

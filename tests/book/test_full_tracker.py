@@ -128,6 +128,17 @@ def test_sources_of_a_price_are_told_apart_by_option():
     assert delta.bids == [("10.0", "1", "a"), ("10", "2", "ox")]
 
 
+@given(st.permutations([("10", "1", "b"), ("10.0", "2", "a"), ("1E1", "3", "c"), ("10.00", "1", "a")]))
+def test_the_spelling_does_not_depend_on_the_order_of_the_frame(frame):
+    """However a venue orders the sources of a price, the published texts are the same."""
+    (snapshot, *_) = Bench().take(frame)
+    assert isinstance(snapshot, BookSnapshot)
+    assert snapshot.bids == [("10", "7")]
+    (snapshot, *_) = Bench(by_source=True).take(frame)
+    assert isinstance(snapshot, BookSnapshot)
+    assert snapshot.bids == [("10.0", "3", "a"), ("10", "1", "b"), ("1E1", "3", "c")]
+
+
 def test_a_snapshot_comes_where_it_is_shorter():
     """A frame that changes more levels than it has is published whole."""
     bench = Bench()
@@ -227,13 +238,13 @@ def test_crossed_books(crossed_is_normal):
     """A blend may be crossed and live; where books must not cross, the next good frame brings it back."""
     bench = Bench(TrackerOptions(crossed_is_normal=crossed_is_normal))
     bench.take([("10", "1", "a")], [("12", "1", "a")])
-    bench.take([("13", "1", "a")], [("12", "1", "a")])
+    bench.take([("13", "1", "a"), ("9", "1", "a")], [("12", "1", "a")])
     assert bench.tracker.state == ("live" if crossed_is_normal else "crossed")
     bench.take([("13", "1", "a"), ("9", "1", "a")], [("12", "1", "a")])
     assert bench.tracker.state == ("live" if crossed_is_normal else "crossed")
-    bench.take([("10", "1", "a")], [("12", "1", "a")])
+    bench.take([("9", "1", "a")], [("12", "1", "a")])
     assert bench.tracker.state == "live"
-    assert bench.consumer.bids == {(Decimal(10),): Decimal(1)}
+    assert bench.consumer.bids == {(Decimal(9),): Decimal(1)}
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -250,9 +261,10 @@ def test_a_stale_book_comes_back_whole(same):
     assert bench.consumer.live
 
 
-def test_after_a_reset_everything_is_told_anew():
+@pytest.mark.parametrize("by_source", [False, True])
+def test_after_a_reset_everything_is_told_anew(by_source):
     """A lost connection forgets the rows: the next frame is a whole book, however equal."""
-    bench = Bench(by_source=True)
+    bench = Bench(by_source=by_source)
     frame: Levels = [("10", "1", "a"), ("9", "1", "b")]
     bench.take(frame, ts=1000, sequence=900)
     out: list[Event] = []
@@ -261,6 +273,7 @@ def test_after_a_reset_everything_is_told_anew():
     (snapshot, *_) = bench.take(frame, ts=500, sequence=2)
     assert isinstance(snapshot, BookSnapshot)
     assert len(snapshot.bids) == 2
+    assert len(bench.tracker.book.bids) == 2
 
 
 def test_an_audit_follows_whole_books_too():

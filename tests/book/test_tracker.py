@@ -213,6 +213,25 @@ def test_deltas_before_the_snapshot_are_replayed(rule):
     assert sides(bench.tracker.book)[0] == values([("99", "5")])
 
 
+def test_what_showed_the_hole_is_kept():
+    """The delta behind a hole, and those after it, count once the snapshot is there."""
+    bench = live()
+    bench.delta(15, [("99", "5")])
+    bench.delta(16, [("98", "0")])
+    bench.snapshot(14)
+    assert bench.tracker.sequence == 16
+    assert sides(bench.tracker.book)[0] == values([("99", "5")])
+
+
+def test_repetitions_among_what_was_kept_play_no_part():
+    """Of two kept deltas of one sequence the first counts, as it would have live."""
+    bench = Bench(overlapping)
+    for size in ("5", "6"):
+        bench.delta(11, [("99", size)])
+    bench.snapshot(10)
+    assert sides(bench.tracker.book)[0] == values([("99", "5"), ("98", "2")])
+
+
 def test_a_hole_in_what_was_kept_is_a_gap():
     """A snapshot whose kept deltas do not follow is no live book, and another one is wanted."""
     bench = Bench()

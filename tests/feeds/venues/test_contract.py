@@ -134,7 +134,11 @@ def test_a_repeated_book_frame_changes_nothing(scenario):
 
 @every_scenario
 def test_truncated_frames_are_refused(scenario):
-    """Whatever is left of a cut frame is refused, counted, and leaves no trace."""
+    """
+    Whatever is left of a cut frame is refused, counted, and leaves no trace in books or tickers.
+
+    Trades are another matter: the frame may have held some, and a feed that can fetch them does.
+    """
     played = Play(scenario)
     cuts = 0
     for index, frame in numbered(scenario):
@@ -143,7 +147,11 @@ def test_truncated_frames_are_refused(scenario):
             cuts += 1
         played.receive(frame, index)
     assert played.feed.rejected.total() == cuts
-    assert played.lines() == scenario.expected()
+    assert without_trades(played.lines()) == without_trades(scenario.expected())
+
+
+def without_trades(lines: list[str]) -> list[str]:
+    return [line for line in lines if not json.loads(line)["stream"].endswith(":trade")]
 
 
 json_values = st.recursive(

@@ -386,7 +386,8 @@ def test_whole_books_by_option(depth):
     (send,) = [json.loads(request.text) for request in fed.feed.requests if hasattr(request, "text")]
     assert send["args"] == [f"{table}:{BTC}"]
     fed.say(book_frame(table, 5, "[[2.0,1.0],[3.0,1.0]]", "[[1.0,1.0]]"))
-    fed.say(diff(6, "[[2.0,0.0]]"))
+    assert fed.say(diff(6, "[[2.0,0.0]]")) == []
+    assert fed.feed.notes["unwanted"] == 1
     fed.say(book_frame(table, 7, "[[2.00,1.50]]", "[[1.0,1.0]]"))
     assert fed.tracker.book.asks.top() == [("2.00", "1.50")]
     assert fed.tracker.state == "live"

@@ -97,6 +97,15 @@ def test_without_an_answer_to_the_login_it_goes_on():
     assert kinds(talking.say(SUCCESS)) == ["Acknowledged"]
 
 
+def test_answers_that_name_their_action_go_by_it():
+    """Where two answers are due, the one that says what it answers is not taken for the other."""
+    talking = talk(KEY)
+    talking.subscribe(BOOK)
+    talking.session.ready_timeout()
+    assert kinds(talking.say(answer("success", "subscribe"))) == ["Acknowledged"]
+    assert kinds(talking.say(answer("success", "authenticate"))) == ["Authenticated"]
+
+
 def test_one_command_at_a_time():
     """The next command waits for the answer to the one before, and takes all that came together since."""
     talking = talk()
@@ -259,6 +268,7 @@ def test_a_hole_is_told_and_reconnects_at_most_every_30_seconds(action):
     talking.say({**SUCCESS, "sequence": 1})
     talking.say(trade_frame(2))
     talking.say(book_frame(3, [], []))
+    talking.wait(1)
     gap = talking.say(trade_frame(5, id="2"))
     assert gap[0] == (None, ConnectionGap(4, 5))
     assert kinds(gap) == ["ConnectionGap", "Trade"]
