@@ -9,10 +9,12 @@ from typing import Final
 from book.errors import FrameError
 
 _ISO: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(?:Z|\+00:?00)?", re.ASCII)
-_EPOCH_SECOND: dict[str, int] = {}
 _NS: Final = 1_000_000_000
-_USUAL: Final = len("2018-08-16T18:22:05.909Z")
-_MEMO_MAX: Final = 1024
+_EPOCH_SECOND: Final[dict[str, int]] = {}
+"""`2018-08-16T18:22:05.` to its nanoseconds: most stamps share their second with another."""
+_MEMO_MAX: Final = 64
+_MILLISECONDS: Final = {f"{millisecond:03}Z": millisecond * 1_000_000 for millisecond in range(1000)}
+_POINT: Final = len("2018-08-16T18:22:05.")
 _NS_END: Final = 2**63
 """Instants are 64-bit integers for whoever reads the events: up to the year 2262."""
 
@@ -25,28 +27,34 @@ def from_iso(text: str) -> int:
         FrameError: not such a time.
 
     """
-    second = text[:19]
-    base = _EPOCH_SECOND.get(second)
-    if base is not None and len(text) == _USUAL and text[19] == "." and text[23] == "Z":
-        digits = text[20:23]
-        if digits.isdecimal() and digits.isascii():
-            return base + int(digits) * 1_000_000
+    second = _EPOCH_SECOND.get(text[:_POINT])
+    if second is not None:
+        fraction = _MILLISECONDS.get(text[_POINT:])
+        if fraction is not None:
+            return second + fraction
+    return _read_iso(text)
+
+
+def _read_iso(text: str) -> int:
+    """Read a time that is not of a second seen lately in the usual form, and remember its second."""
     match = _ISO.fullmatch(text)
     if match is None:
         msg = f"not a time: {text[:40]!r}"
         raise FrameError(msg, reason="bad_time")
-    if base is None:
+    point = f"{match[1]}."
+    second = _EPOCH_SECOND.get(point)
+    if second is None:
         try:
-            moment = datetime.strptime(second, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+            moment = datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
         except ValueError as error:
             msg = f"not a time: {text[:40]!r}"
             raise FrameError(msg, reason="bad_time") from error
-        base = _bounded(int(moment.timestamp()) * _NS)
+        second = _bounded(int(moment.timestamp()) * _NS)
         if len(_EPOCH_SECOND) >= _MEMO_MAX:
             _EPOCH_SECOND.clear()
-        _EPOCH_SECOND[second] = base
-    fraction = match[2] or ""
-    return _bounded(base + int(fraction.ljust(9, "0")))
+        if second + _NS <= _NS_END:
+            _EPOCH_SECOND[point] = second
+    return _bounded(second + int((match[2] or "").ljust(9, "0")))
 
 
 def from_number(value: int) -> int:
