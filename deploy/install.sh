@@ -10,6 +10,7 @@
 #   /etc/skulk/credentials    for key files, root's alone
 #   /var/lib/skulk            state and data; never touched
 #   /etc/systemd/system/skulk.service
+#   /usr/local/bin/skulk      for people
 #
 # An upgrade builds the new release first, checks the configuration with it, and only then switches over. The release
 # before stays for going back: deploy/install.sh --rollback
@@ -148,6 +149,10 @@ fi
 
 # Over to it
 
+# For people: `skulk status` and the like. Another program's file of that name is left alone.
+if [ ! -e /usr/local/bin/skulk ] || [ "$(readlink /usr/local/bin/skulk)" = "$PREFIX/current/bin/skulk" ]; then
+    ln -sfn "$PREFIX/current/bin/skulk" /usr/local/bin/skulk
+fi
 install -m 0644 "$HERE/deploy/skulk.service" "$UNIT"
 switch_to "releases/$number"
 trap - EXIT

@@ -19,6 +19,7 @@ if [ -d /run/systemd/system ]; then
     systemctl daemon-reload
     systemctl reset-failed skulk.service 2>/dev/null || true
 fi
+[ "$(readlink /usr/local/bin/skulk)" != /opt/skulk/current/bin/skulk ] || rm -f /usr/local/bin/skulk
 rm -rf /opt/skulk
 if [ "$PURGE" = yes ]; then
     # With DynamicUser= the real folders are below private/.
