@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final, Literal
 
 import msgspec
+from msgspec.structs import astuple
 
 from book.continuity import RULES, Rule, contiguous, monotonic
 from book.delta import Delta, Level, Snapshot
@@ -252,7 +253,6 @@ class SunflowerSession(Session):
         self._tickers: dict[str, Subscription] = {}
         self._candles: dict[tuple[str, str], Subscription] = {}
         self._meanings: dict[type, Callable[[Any, int], list[Delivery]]] = {
-            _UpdateOrderbook: self._update_orderbook,
             _SnapshotOrderbook: self._snapshot_orderbook,
             _TickerFrame: self._ticker,
             _UpdateTrades: self._update_trades,
@@ -360,23 +360,24 @@ class SunflowerSession(Session):
             return self._response(frame, problem)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise FrameError(str(error), reason="bad_json") from error
+        if type(notification) is _UpdateOrderbook:
+            # The hot path, in one piece.
+            book = notification.params
+            subscription = self._books.get(book.symbol)
+            if subscription is None:
+                return _UNWANTED
+            bids: list[Level] = list(map(astuple, book.bid))
+            asks: list[Level] = list(map(astuple, book.ask))
+            stamp = book.timestamp
+            return [(subscription, Delta(book.sequence, bids, asks, None if stamp is None else from_iso(stamp)))]
         return self._meanings[type(notification)](notification.params, ts_recv)
-
-    def _update_orderbook(self, book: _WireBook, _ts_recv: int) -> list[Delivery]:
-        subscription = self._books.get(book.symbol)
-        if subscription is None:
-            return _UNWANTED
-        bids: list[Level] = [(level.price, level.size) for level in book.bid]
-        asks: list[Level] = [(level.price, level.size) for level in book.ask]
-        stamp = book.timestamp
-        return [(subscription, Delta(book.sequence, bids, asks, None if stamp is None else from_iso(stamp)))]
 
     def _snapshot_orderbook(self, book: _WireBook, _ts_recv: int) -> list[Delivery]:
         subscription = self._books.get(book.symbol)
         if subscription is None:
             return _UNWANTED
-        bids: list[Level] = [(level.price, level.size) for level in book.bid]
-        asks: list[Level] = [(level.price, level.size) for level in book.ask]
+        bids: list[Level] = list(map(astuple, book.bid))
+        asks: list[Level] = list(map(astuple, book.ask))
         stamp = book.timestamp
         return [(subscription, Snapshot(book.sequence, bids, asks, None if stamp is None else from_iso(stamp)))]
 
