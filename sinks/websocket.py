@@ -271,7 +271,7 @@ class WebsocketSink(Sink):
             "clients_taken": reception.taken,
             "subscriptions": fanout.subscriptions,
             "streams": len(fanout.streams),
-            "sent": dict(fanout.counts.sent),
+            "sent": dict(fanout.sent),
             "conflated": dict(fanout.counts.conflated),
             "resumes": dict(fanout.counts.resumes),
             "closes": {str(code): count for code, count in reception.closes.items()},

@@ -7,6 +7,7 @@ Without this file one reader that stops would hold as much memory as a day's mar
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sinks.rebroadcast.protocol import CLOSE_SLOW, Position, slow
@@ -16,20 +17,23 @@ if TYPE_CHECKING:
     from sinks.rebroadcast.group import Group
 
 
+WRITE_ERRORS: Final = (OSError, RuntimeError)
+"""What a transport raises that is gone; the latter is uvloop's."""
 _CONGESTED_BYTES: Final = 64 * 1024
 
 
 class Wire(Protocol):
     """The socket's side of a subscriber. Every call returns at once."""
 
-    def is_open(self) -> bool:
-        """Tell whether data frames may still be sent."""
+    open: bool
+    """Whether data frames may still be sent."""
+    write: Callable[[bytes], None]
+    """Send whole frames; what it raises is no more than that the socket is gone."""
+    held: Callable[[], int]
+    """Return how many bytes wait for the subscriber to read."""
 
-    def write(self, data: bytes) -> None:
-        """Send whole frames."""
-
-    def held(self) -> int:
-        """Return how many bytes wait for the subscriber to read."""
+    def abort(self) -> None:
+        """Cut the connection."""
 
     def hang_up(self, code: int, reason: str) -> None:
         """Begin the closing handshake; it ends in time whether the other side answers or not."""
@@ -81,22 +85,30 @@ class Client:
     def send(self, data: bytes) -> bool:
         """Send frames; False when that was too much for the budget and the subscriber is being closed."""
         wire = self.wire
-        if self.closing or not wire.is_open():
+        if self.closing or not wire.open:
             return False
-        held = wire.held()
-        if held > self._half:
-            return self._send_slowly(data, held)
-        wire.write(data)
+        try:
+            held = wire.held()
+            if held > self._half:
+                return self._send_slowly(data, held)
+            wire.write(data)
+        except WRITE_ERRORS:
+            wire.abort()
+            return False
         self.sent_bytes += len(data)
         self.active = True
         return True
 
     def send_start(self, data: bytes) -> bool:
         """Send what a stream begins with; it does not count against the budget until it is read."""
-        if self.closing or not self.wire.is_open():
+        if self.closing or not self.wire.open:
             return False
         self.allowance = len(data)
-        self.wire.write(data)
+        try:
+            self.wire.write(data)
+        except WRITE_ERRORS:
+            self.wire.abort()
+            return False
         self.sent_bytes += len(data)
         self.active = True
         return True

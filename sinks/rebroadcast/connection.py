@@ -3,7 +3,7 @@ The socket of one subscriber: `websockets` does handshake, keep-alive and close,
 
 Data frames go straight to the transport. That composes with what the library writes, because both
 sides write whole frames, from the same loop, without waiting in between; and no data is written
-once a close frame was (`is_open`).
+once a close frame was (`open`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
 _CONTROL_FRAMES: Final = frozenset({Opcode.PING, Opcode.PONG})
-_WRITE_ERRORS: Final = (OSError, RuntimeError)  # uvloop raises the latter on a closed transport
 
 
 class Door(Protocol):
@@ -40,6 +39,10 @@ class RebroadcastConnection(ServerConnection):
 
     def __init__(self, door: Door, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (handed on)
         super().__init__(*args, **kwargs)
+        self.open = False
+        """Whether data frames may be sent: from the end of one handshake to the first frame of the other."""
+        self.write: Callable[[bytes], None]
+        self.held: Callable[[], int]
         self._door = door
         self.authenticated = False
         """Whether the handshake carried the token."""
@@ -59,12 +62,16 @@ class RebroadcastConnection(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Knock at the door."""
         super().connection_made(transport)
+        # The transport's own, without a call in between: this is where most of the time goes.
+        self.write = self.transport.write
+        self.held = self.transport.get_write_buffer_size
         if not self._door.came(self):
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let nobody wait for a peer that is gone."""
         super().connection_lost(exc)
+        self.open = False
         self._drained.set()
         self._door.went(self)
 
@@ -80,6 +87,11 @@ class RebroadcastConnection(ServerConnection):
         if self.on_drained is not None:
             self.on_drained()
 
+    def send_data(self) -> None:
+        """Write what the library has to say. A close frame passes here right after the state has changed."""
+        super().send_data()
+        self.open = self.protocol.state is State.OPEN
+
     def process_event(self, event: Any) -> None:  # noqa: ANN401 (a request, then frames)
         """Count control frames: each costs an answer."""
         super().process_event(event)
@@ -88,21 +100,9 @@ class RebroadcastConnection(ServerConnection):
 
     # Wire
 
-    def is_open(self) -> bool:
-        """Tell whether data frames may still be sent."""
-        return self.protocol.state is State.OPEN
-
-    def write(self, data: bytes) -> None:
-        """Send whole frames."""
-        try:
-            self.transport.write(data)
-        except _WRITE_ERRORS:
-            self.transport.abort()
-
-    def held(self) -> int:
-        """Return how many bytes the transport holds."""
-        size: int = self.transport.get_write_buffer_size()
-        return size
+    def abort(self) -> None:
+        """Cut the connection."""
+        self.transport.abort()
 
     def hang_up(self, code: int, reason: str) -> None:
         """Begin the closing handshake in a task; the library cuts it off after its timeout."""

@@ -7,12 +7,13 @@ No socket or task is used here; sockets, time and timers are given by the sink.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
-from book.events import Event
+from book.events import BookDelta, Event
 from sinks.rebroadcast.client import Client
 from sinks.rebroadcast.conflation import Conflator, TopBook, View
 from sinks.rebroadcast.frames import frame
@@ -81,6 +82,14 @@ class Fanout:
         self._armed: set[int] = set()
 
     @property
+    def sent(self) -> Counter[str]:
+        """Messages with events sent to clients, by channel."""
+        sent = Counter(self.counts.sent_merged)
+        for stream in self.streams.values():
+            sent[stream.channel] += stream.sent
+        return sent
+
+    @property
     def subscriptions(self) -> int:
         """How many streams are being delivered to how many clients, multiplied out."""
         return sum(len(group.clients) * sum(map(group.wants, self.streams)) for group in self._groups())
@@ -99,7 +108,9 @@ class Fanout:
             stream = known[event.stream]
             framed = frame(line)
             stream.ring.append(event.epoch, event.seq, framed)
-            if stream.is_book:
+            if stream.is_book and (
+                type(event) is not BookDelta or event.state != stream.state or stream.top is not None
+            ):
                 stream.took(event)
             frames.append(framed)
             streams.append(stream)
@@ -281,7 +292,7 @@ class Fanout:
             snapshot = stream.snapshot(self._directory, self.counts)
         entry = stream.entry(entry.recovered)  # asking for the snapshot may have told more of the state
         frames = missed if missed is not None else () if snapshot is None else (snapshot,)
-        self.counts.sent[stream.channel] += len(frames)
+        stream.sent += len(frames)
         return entry, frames
 
     def _recover(

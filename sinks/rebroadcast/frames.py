@@ -16,17 +16,24 @@ _TWO_BYTES_MAX: Final = 0xFFFF
 _EIGHT_BYTES: Final = 127
 _HEADER_BYTES: Final = {_TWO_BYTES: 4, _EIGHT_BYTES: 10}
 
-_SHORT: Final = [bytes((_TEXT, size)) for size in range(_ONE_BYTE_MAX + 1)]
+
+def _header(size: int) -> bytes:
+    if size <= _ONE_BYTE_MAX:
+        return bytes((_TEXT, size))
+    if size <= _TWO_BYTES_MAX:
+        return bytes((_TEXT, _TWO_BYTES)) + size.to_bytes(2)
+    return bytes((_TEXT, _EIGHT_BYTES)) + size.to_bytes(8)
+
+
+_HEADERS: Final = [_header(size) for size in range(2048)]
+"""Of the sizes that deltas and trades have."""
+_COMMON_SIZES: Final = len(_HEADERS)
 
 
 def frame(payload: bytes) -> bytes:
     """Return one text frame that carries the payload (UTF-8)."""
     size = len(payload)
-    if size <= _ONE_BYTE_MAX:
-        return _SHORT[size] + payload
-    if size <= _TWO_BYTES_MAX:
-        return b"\x81\x7e" + size.to_bytes(2) + payload
-    return b"\x81\x7f" + size.to_bytes(8) + payload
+    return (_HEADERS[size] if size < _COMMON_SIZES else _header(size)) + payload
 
 
 def payload(framed: bytes) -> bytes:

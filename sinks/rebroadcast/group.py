@@ -46,7 +46,6 @@ class Group:
         deliveries = self.deliveries
         waiting = self.waiting
         conflator = self.conflator
-        sent = self.counts.sent
         count = len(self.clients)
         parts: list[bytes] = []
         merging = False
@@ -57,7 +56,7 @@ class Group:
                 continue
             if delivery is FULL:
                 parts.append(framed)
-                sent[stream.channel] += count
+                stream.sent += count
             else:
                 merging = True
                 parts += self._count(conflator.add(event, framed, stream.channel, delivery, stream.top))
@@ -81,7 +80,7 @@ class Group:
     def _count(self, messages: Sequence[Message]) -> list[bytes]:
         count = len(self.clients)
         for message in messages:
-            self.counts.sent[message.channel] += count
+            self.counts.sent_merged[message.channel] += count
             if message.merged > 1:
                 self.counts.conflated[message.channel] += count * (message.merged - 1)
         return [message.framed for message in messages]

@@ -167,12 +167,12 @@ class Reception:
         """Cut off those who have not finished their handshake."""
         for connection in list(self.connections):
             if not connection.shaken:
-                connection.transport.abort()
+                connection.abort()
 
     def abort(self) -> None:
         """Cut off everybody who is still there."""
         for connection in list(self.connections):
-            connection.transport.abort()
+            connection.abort()
 
     # Inner steps
 
@@ -207,7 +207,7 @@ class Reception:
                     return True
                 problem = "wrong token"
         self.refused["token"] += 1
-        if connection.is_open():
+        if connection.open:
             connection.write(failed(RequestError("unauthorized", problem, command_id=command_id)))
         await connection.close(CLOSE_BAD_TOKEN, problem)
         return False
@@ -230,7 +230,7 @@ class Reception:
                     flood = error.code == "rate_limited"
                     client.close(CLOSE_POLICY if flood else CLOSE_BAD_REQUESTS, "too many refused commands")
             await connection.drained()
-            while client.starting and connection.is_open():
+            while client.starting and connection.open:
                 self.fanout.start_some(client)
                 await connection.drained()
 

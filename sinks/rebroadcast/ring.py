@@ -10,6 +10,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
+from typing import Final
+
+_TRIM_SHARE: Final = 16
+"""A full ring drops this part of itself at once, so that dropping costs little."""
 
 
 class RingLimits:
@@ -25,14 +29,14 @@ class RingLimits:
 
 
 class _Run:
-    """Consecutive messages of one epoch: `count` of them from `first` on."""
+    """Consecutive messages of one epoch, from `first` up to the one before `end`."""
 
-    __slots__ = ("count", "epoch", "first")
+    __slots__ = ("end", "epoch", "first")
 
     def __init__(self, epoch: str, first: int) -> None:
         self.epoch = epoch
         self.first = first
-        self.count = 0
+        self.end = first
 
 
 class Ring:
@@ -44,23 +48,25 @@ class Ring:
     number that does not follow empties it.
     """
 
-    __slots__ = ("_bytes", "_frames", "_limits", "_runs")
+    __slots__ = ("_bytes", "_frames", "_limits", "_run", "_runs")
 
     def __init__(self, limits: RingLimits) -> None:
         self._limits = limits
         self._frames: deque[bytes] = deque()
-        self._runs: deque[_Run] = deque()
+        self._run = _Run("", 1)
+        """The present epoch's, always the last of `_runs`."""
+        self._runs: deque[_Run] = deque([self._run])
         self._bytes = 0
 
     @property
-    def epoch(self) -> str | None:
-        """The present epoch, or None before the first message."""
-        return self._runs[-1].epoch if self._runs else None
+    def epoch(self) -> str:
+        """The present epoch, empty before the first message."""
+        return self._run.epoch
 
     @property
     def seq(self) -> int:
         """The last number of the present epoch, 0 before the first."""
-        return self._runs[-1].first + self._runs[-1].count - 1 if self._runs else 0
+        return self._run.end - 1
 
     @property
     def bytes_held(self) -> int:
@@ -72,43 +78,44 @@ class Ring:
         return len(self._frames)
 
     def place(self, epoch: str, seq: int) -> None:
-        """Take note that the stream stands at `seq` of `epoch`, whatever was held."""
-        run = self._runs[-1] if self._runs else None
-        if run is not None and run.epoch == epoch and run.first + run.count - 1 == seq:
+        """Take note that the stream stands at `seq` of `epoch`: what is held is kept only where that follows."""
+        run = self._run
+        if run.epoch == epoch and run.end == seq + 1:
             return
-        if seq or run is None or run.epoch == epoch:
+        if seq or run.epoch == epoch or not run.epoch:
             self.clear()
-        self._runs.append(_Run(epoch, seq + 1))
+        self._run = _Run(epoch, seq + 1)
+        self._runs.append(self._run)
 
     def append(self, epoch: str, seq: int, framed: bytes) -> None:
         """Hold the next message; the oldest make room."""
-        runs = self._runs
-        run = runs[-1] if runs else None
-        if run is None or run.epoch != epoch or run.first + run.count != seq:
+        run = self._run
+        if run.end != seq or run.epoch != epoch:
             self.place(epoch, seq - 1)
-            run = runs[-1]
-        self._frames.append(framed)
-        run.count += 1
+            run = self._run
+        run.end = seq + 1
+        frames = self._frames
+        frames.append(framed)
         size = len(framed)
         self._bytes += size
         limits = self._limits
         limits.bytes_held += size
-        while (
+        if (
             self._bytes > limits.bytes_max
-            or len(self._frames) > limits.events_max
+            or len(frames) > limits.events_max
             or limits.bytes_held > limits.total_bytes_max
-        ) and self._frames:
-            self._drop_oldest()
+        ):
+            self._trim()
 
     def after(self, epoch: str, seq: int) -> list[bytes] | None:
         """Return every message behind that position, oldest first, or None where some are gone."""
         before = 0
         for run in self._runs:
             if run.epoch == epoch:
-                if run.first - 1 <= seq < run.first + run.count:
+                if run.first - 1 <= seq < run.end:
                     return list(islice(self._frames, before + seq - run.first + 1, None))
                 return None
-            before += run.count
+            before += run.end - run.first
         return None
 
     def clear(self) -> None:
@@ -122,17 +129,28 @@ class Ring:
         """Yield (epoch, seq, frame), oldest first."""
         frames = iter(self._frames)
         for run in self._runs:
-            for offset in range(run.count):
-                yield run.epoch, run.first + offset, next(frames)
+            for seq in range(run.first, run.end):
+                yield run.epoch, seq, next(frames)
 
-    def _drop_oldest(self) -> None:
-        size = len(self._frames.popleft())
-        self._bytes -= size
-        self._limits.bytes_held -= size
+    def _trim(self) -> None:
+        """Drop the oldest until there is some room under every limit again."""
+        limits = self._limits
+        frames = self._frames
+        total = limits.bytes_held - limits.total_bytes_max
+        surplus = max(self._bytes - limits.bytes_max + limits.bytes_max // _TRIM_SHARE, total)
+        count = len(frames) - limits.events_max + limits.events_max // _TRIM_SHARE
+        dropped = dropped_bytes = 0
+        while frames and (dropped_bytes < surplus or dropped < count):
+            dropped_bytes += len(frames.popleft())
+            dropped += 1
+        self._bytes -= dropped_bytes
+        limits.bytes_held -= dropped_bytes
         runs = self._runs
         # An epoch that is used up stays until its successor loses something: its end is still
         # a position from which nothing is missing.
-        while not runs[0].count:
-            runs.popleft()
-        runs[0].first += 1
-        runs[0].count -= 1
+        while dropped:
+            part = min(dropped, runs[0].end - runs[0].first)
+            runs[0].first += part
+            dropped -= part
+            if dropped:
+                runs.popleft()

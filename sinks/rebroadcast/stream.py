@@ -17,11 +17,11 @@ from sinks.sink import Directory, encode_event
 class Counts:
     """What the subscribers were given, as plain integers."""
 
-    __slots__ = ("conflated", "out_of_step", "resumes", "sent")
+    __slots__ = ("conflated", "out_of_step", "resumes", "sent_merged")
 
     def __init__(self) -> None:
-        self.sent: Counter[str] = Counter()
-        """Messages by channel."""
+        self.sent_merged: Counter[str] = Counter()
+        """Messages that a window or a view has made, by channel."""
         self.conflated: Counter[str] = Counter()
         """Events that another message stood for, by channel."""
         self.resumes: Counter[str] = Counter({"exact": 0, "snapshot": 0, "none": 0})
@@ -32,13 +32,15 @@ class Counts:
 class Stream:
     """A stream's ring, which knows where it stands; a book's state and, where wanted, its best levels."""
 
-    __slots__ = ("_framed", "_framed_at", "channel", "is_book", "name", "ring", "state", "top")
+    __slots__ = ("_framed", "_framed_at", "channel", "is_book", "name", "ring", "sent", "state", "top")
 
     def __init__(self, name: str, ring: Ring) -> None:
         self.name = name
         self.channel = name.rpartition(":")[2]
         self.is_book = self.channel in BOOK_CHANNELS
         self.ring = ring
+        self.sent = 0
+        """Events handed to clients as they are, each client counted."""
         self.state: str | None = "syncing" if self.is_book else None
         self.top: TopBook | None = None
         self._framed: bytes | None = None
@@ -46,7 +48,7 @@ class Stream:
 
     def entry(self, recovered: Recovered | None = None) -> StreamEntry:
         """Return where it stands, as `subscribed` and `list` show it."""
-        return StreamEntry(self.ring.epoch or "", self.ring.seq, self.state, recovered)
+        return StreamEntry(self.ring.epoch, self.ring.seq, self.state, recovered)
 
     def took(self, event: Event) -> None:
         """Take note of what an event says about the book."""

@@ -10,13 +10,13 @@ import heapq
 import json
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from book.delta import Levels
 from daemon.subscriber import Notice, Position, StreamEvent, SubscriberState, Update
-from sinks.rebroadcast.client import Client
+from sinks.rebroadcast.client import Client, Wire
 from sinks.rebroadcast.fanout import Fanout, Limits
 from sinks.rebroadcast.protocol import Subscribe, Unsubscribe, parse_command
 from sinks.rebroadcast.ring import RingLimits
@@ -56,8 +56,12 @@ class PipeWire:
         self.writes = 0
         self.held_max = 0
 
-    def is_open(self) -> bool:
+    @property
+    def open(self) -> bool:
         return self.closed is None
+
+    def abort(self) -> None:
+        self.closed = (1006, "")
 
     def write(self, data: bytes) -> None:
         self.waiting += data
@@ -77,7 +81,7 @@ class Reader:
     def __init__(self, bench: Bench, options: dict[str, Any], budget: int = 1 << 30) -> None:
         self.bench = bench
         self.wire = PipeWire()
-        self.client = Client(self.wire, budget)
+        self.client = Client(cast("Wire", self.wire), budget)
         self.options = options
         self.state = SubscriberState()
         self.updates: list[Update] = []

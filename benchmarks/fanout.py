@@ -1,0 +1,237 @@
+"""
+What a local rebroadcast costs: skulk side by side with websockets.broadcast, aiohttp and picows.
+
+All of them in one run, taking turns, server and subscribers each on a core of their own. A delivery is
+one message at one subscriber; the figure is deliveries for each second of the server's processor time,
+counted at the sockets of the subscribers, so that what else runs on the machine matters little.
+
+    python -m benchmarks.fanout [--quick] [--latency]
+    python -m benchmarks.fanout --install       # picows, in an environment under build/
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import select
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from sinks.rebroadcast.frames import frame
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+PEERS_PYTHON: Final = ROOT / "build" / "peers" / "bin" / "python"
+BASELINE: Final = ("websockets", "asyncio")
+STACKS: Final = tuple(
+    (stack, loop) for stack in ("websockets", "aiohttp", "picows", "skulk") for loop in ("asyncio", "uvloop")
+)
+MESSAGE_BYTES: Final = 300
+_SUBSCRIBE: Final = b'{"op":"subscribe","channels":["book"]}'
+_STAMP_AT: Final = b'"ts_recv":'
+_STAMP_DIGITS: Final = 19
+_HANDSHAKE: Final = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+_CORES: Final = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [-1]
+"""The last one is the server's; the subscribers take the others, where there are others."""
+
+
+class Case(NamedTuple):
+    """One thing to measure."""
+
+    stack: str
+    loop: str
+    clients: int
+    messages: int
+    rate: float = 0.0
+    """Turns a second; 0 is as fast as possible."""
+
+
+class Result(NamedTuple):
+    """What came of it."""
+
+    per_cpu_second: float
+    per_second: float
+    delays: list[float]
+    """Seconds from publishing to reading, sampled."""
+
+
+class Readers:
+    """N subscribers on plain sockets in one thread of this process; they count bytes, and sample delays."""
+
+    def __init__(self, port: int, clients: int, *, timed: bool) -> None:
+        self.bytes = 0
+        self.delays: list[float] = []
+        self._timed = timed
+        self._stop = False
+        self._poll = select.epoll()
+        self._sockets: dict[int, socket.socket] = {}
+        for _ in range(clients):
+            one = socket.create_connection(("127.0.0.1", port))
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            one.sendall(_HANDSHAKE)
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += one.recv(1024)
+            mask = b"\0\0\0\0"
+            one.sendall(bytes((0x81, 0x80 | len(_SUBSCRIBE))) + mask + _SUBSCRIBE)
+            one.settimeout(0)
+            self._sockets[one.fileno()] = one
+            self._poll.register(one.fileno(), select.EPOLLIN)
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        buffer = bytearray(1 << 20)
+        view = memoryview(buffer)
+        sockets = self._sockets
+        while not self._stop:
+            for number, _ in self._poll.poll(0.1):
+                try:
+                    size = sockets[number].recv_into(view)
+                except OSError:
+                    size = 0
+                if not size:
+                    self._poll.unregister(number)
+                    continue
+                self.bytes += size
+                if self._timed:
+                    at = buffer.find(_STAMP_AT, 0, size)
+                    if at >= 0 and at + len(_STAMP_AT) + _STAMP_DIGITS <= size:
+                        start = at + len(_STAMP_AT)
+                        stamp = int(buffer[start : start + _STAMP_DIGITS])
+                        self.delays.append((time.time_ns() - stamp) / 1e9)
+
+    def close(self) -> None:
+        """End reading."""
+        self._stop = True
+        self._thread.join()
+        for one in self._sockets.values():
+            one.close()
+        self._poll.close()
+
+
+def measure(case: Case, seconds: float) -> Result:
+    """Run one server with its subscribers."""
+    python = str(PEERS_PYTHON) if case.stack == "picows" else sys.executable
+    command = [python, str(Path(__file__).with_name("fanout_servers.py")), case.stack, "--loop", case.loop]
+    command += ["--clients", str(case.clients), "--messages", str(case.messages), "--seconds", str(seconds)]
+    command += ["--rate", str(case.rate), "--bytes", str(MESSAGE_BYTES), "--core", str(_CORES[-1])]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)  # noqa: S603 (our own)
+    assert process.stdout is not None
+    readers = Readers(int(process.stdout.readline()), case.clients, timed=bool(case.rate))
+    try:
+        done: dict[str, Any] = json.loads(process.stdout.readline())
+    finally:
+        process.wait(30)
+        readers.close()
+    expected = done["deliveries"] * len(frame(b"x" * MESSAGE_BYTES))
+    # Handshakes and snapshots are not counted as deliveries; everything published must have arrived.
+    assert readers.bytes >= expected, f"{case}: {readers.bytes} bytes arrived of {expected}"
+    return Result(
+        done["deliveries"] / done["cpu_seconds"], done["deliveries"] / done["wall_seconds"], sorted(readers.delays)
+    )
+
+
+def available() -> list[tuple[str, str]]:
+    """Return the stacks that can run here."""
+    probe = [str(PEERS_PYTHON), "-c", "import picows, uvloop"]
+    there = PEERS_PYTHON.exists() and subprocess.run(probe, capture_output=True, check=False).returncode == 0  # noqa: S603
+    if not there:
+        print("picows is not installed, so it is left out (python -m benchmarks.fanout --install)\n")
+    return [pair for pair in STACKS if there or pair[0] != "picows"]
+
+
+def throughput(clients: Sequence[int], messages: Sequence[int], rounds: int, seconds: float) -> None:
+    """Print deliveries for each second of processor time."""
+    stacks = available()
+    cases = [(count, each) for each in messages for count in clients]
+    figures: dict[Case, list[float]] = {}
+    for _ in range(rounds):
+        for count, each in cases:
+            for stack, loop in stacks:
+                case = Case(stack, loop, count, each)
+                figures.setdefault(case, []).append(measure(case, seconds).per_cpu_second)
+    print(f"deliveries a second of server processor time, {MESSAGE_BYTES}-byte messages (x websockets/asyncio)\n")
+    print("| server | " + " | ".join(f"{each}/turn, {count} clients" for count, each in cases) + " |")
+    print("|---|" + "---|" * len(cases))
+    for stack, loop in stacks:
+        cells = []
+        for count, each in cases:
+            figure = statistics.median(figures[Case(stack, loop, count, each)])
+            base = statistics.median(figures[Case(*BASELINE, count, each)])
+            cells.append(f"{figure / 1000:,.0f} k ({figure / base:.1f})")
+        print(f"| {stack} / {loop} | " + " | ".join(cells) + " |")
+    spreads = [(max(values) - min(values)) / statistics.median(values) for values in figures.values()]
+    print(f"\nspread over {rounds} rounds: median {statistics.median(spreads):.0%}, worst {max(spreads):.0%}")
+
+
+def latency(clients: int, messages: Sequence[int], rounds: int, seconds: float) -> None:
+    """Print the delay from publishing to reading, at half of what each stack can do."""
+    print(f"\ndelay from publishing to reading at half load, {clients} clients, p50 / p99 in ms\n")
+    print("| server | " + " | ".join(f"{each}/turn" for each in messages) + " |")
+    print("|---|" + "---|" * len(messages))
+    for stack, loop in available():
+        cells = []
+        for each in messages:
+            most = statistics.median(
+                measure(Case(stack, loop, clients, each), seconds).per_second for _ in range(rounds)
+            )
+            rate = most / 2 / clients / each
+            found = []
+            for _ in range(rounds):
+                delays = measure(Case(stack, loop, clients, each, rate), seconds).delays
+                found.append((delays[len(delays) // 2], delays[len(delays) * 99 // 100]))
+            p50, p99 = (statistics.median(column) * 1000 for column in zip(*found, strict=True))
+            cells.append(f"{p50:.2f} / {p99:.2f} ({rate * each:,.0f} msg/s)")
+        print(f"| {stack} / {loop} | " + " | ".join(cells) + " |")
+
+
+def install() -> None:
+    """Put the peers that are no dependency into an environment under build/."""
+    venv.create(PEERS_PYTHON.parents[1], with_pip=True)
+    pip = [str(PEERS_PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    subprocess.run([*pip, "picows", "uvloop"], check=True)  # noqa: S603 (our own environment)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the comparison and print its tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fanout", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter measurements")
+    parser.add_argument("--latency", action="store_true", help="delays too")
+    parser.add_argument("--install", action="store_true", help="install the peers that are no dependency, and end")
+    parser.add_argument("--clients", type=int, nargs="+", default=[10, 100, 500])
+    parser.add_argument("--messages", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    arguments = parser.parse_args(argv)
+    if arguments.install:
+        install()
+        return
+    if arguments.quick:
+        arguments.clients, arguments.messages, arguments.rounds, arguments.seconds = [10, 100], [1, 8], 1, 0.3
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    if len(_CORES) > 1:
+        os.sched_setaffinity(0, _CORES[:-1])
+    throughput(arguments.clients, arguments.messages, arguments.rounds, arguments.seconds)
+    if arguments.latency:
+        latency(100, arguments.messages, arguments.rounds, arguments.seconds)
+
+
+if __name__ == "__main__":
+    main()
