@@ -257,8 +257,8 @@ def check(machine: Machine, wheelhouse: list[str]) -> None:  # noqa: PLR0915 (on
     see("upgraded", "skulk 0.1.1" in said and "as release 2" in said)
     see("the running one is the new one", json.loads(machine.get("/status"))["version"] == "0.1.1")
     see("configuration untouched", (root / "etc/skulk/skulk.toml").read_text() == config_before)
-    state = sorted(path.name for path in (root / "var/lib/private/skulk").iterdir())
-    see("state kept", set(state_before) - {"positions.json"} <= set(state), state)
+    kept = {path.name for path in (root / "var/lib/private/skulk").iterdir()}
+    see("state kept", set(state_before) - {"positions.json"} <= kept, sorted(kept))
     (root / "src/daemon/cli.py").write_text("raise SystemExit(1)\n")
     said = machine.run("/src/deploy/install.sh", *wheelhouse, check=False)
     see("a release that does not run changes nothing", "nothing was changed" in said)

@@ -169,13 +169,14 @@ def test_the_schema_accepts_the_default_and_refuses_what_check_refuses(capsys):
     validator = jsonschema.Draft202012Validator(schema)
     assert skulk("config", "default") == 0
     assert list(validator.iter_errors(tomllib.loads(capsys.readouterr().out))) == []
-    for bad in (
+    mistakes: list[dict[str, object]] = [
         {"deamon": {}},
         {"feeds": [{"venue": "sunflower", "symbls": []}]},
         {"feeds": [{"venue": "nowhere", "symbols": ["*"]}]},
         {"sinks": [{"type": "stdout", "buffer_bytes_max": "big"}]},
         {"daemon": {"log_level": "loud"}},
-    ):
+    ]
+    for bad in mistakes:
         assert list(validator.iter_errors(bad)), bad
 
 
@@ -297,7 +298,7 @@ async def test_status_and_top_show_a_running_daemon(simulator, command, tmp_path
 
 async def test_sim_prints_feeds_that_a_configuration_can_hold():
     process = await start("sim", "--listen", "127.0.0.1:0", "--venues", "sunflower,sfox")
-    lines = []
+    lines: list[str] = []
     while sum(line.startswith("synthetic") for line in lines) < 2:
         lines.append((await asyncio.wait_for(process.stdout.readline(), 10)).decode())
     assert [feed.venue for feed in parse_text("".join(lines), "").feeds] == ["sunflower", "sfox"]
@@ -335,6 +336,7 @@ def test_a_failure_is_one_line_and_a_status(arguments, status, said, capsys):
 
 def test_a_reader_that_leaves_is_no_error():
     reader = subprocess.Popen(["head", "-n1"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert reader.stdin is not None
     with contextlib.closing(reader.stdin):
         done = subprocess.run(
             [

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,7 +70,7 @@ TABLE = re.compile(r"(?:venue|type) = .*|\[[a-z]+", re.MULTILINE)
 
 def keys_that_are_off():
     return [
-        pytest.param(block, line, id=f"{TABLE.search(block)[0]}: {line.split(' ')[0]}")
+        pytest.param(block, line, id=f"{TABLE.findall(block)[-1]}: {line.split(' ')[0]}")
         for block in blocks()
         for line in OFF.findall(uncommented(block))
     ]
@@ -111,7 +112,7 @@ def test_types_are_said_in_words():
 
 
 def test_toml_is_written_as_it_is_read():
-    table = {
+    table: dict[str, Any] = {
         "top": 1,
         "a": {"text": 'quo"te\\ \n\t\x7f ü', "n": 1.5, "b": True, "none": None, "list": ["x", 2], "empty": []},
         "rows": [{"x": 1}, {"x": 2, "deep": {"y": "z"}}],

@@ -23,6 +23,16 @@ class Clock:
         return self.now
 
 
+class CountingClock(Clock):
+    """A clock that stands still and counts who looks at it."""
+
+    looks = 0
+
+    def __call__(self):
+        self.looks += 1
+        return self.now
+
+
 def trade(venue, ts_recv, ts_venue):
     return Trade(venue, "A-B", f"{venue}:A-B:trade", "e", 1, ts_recv, ts_venue, "1", "buy", "1", "1")
 
@@ -99,9 +109,9 @@ async def test_a_sinks_delay_is_from_the_batch_to_being_done_with():
 async def test_a_sink_that_holds_on_is_not_done():
     sink, histogram = HoldingSink(), Histogram(NETWORK_BOUNDS)
     sink.counts.taken = sink.held = 10
-    looks = []
-    SinkProbe(sink, histogram, lambda: looks.append(0) or 0.0).look()
-    await until(lambda: len(looks) > 5)
+    clock = CountingClock()
+    SinkProbe(sink, histogram, clock).look()
+    await until(lambda: clock.looks > 5)
     assert histogram.count == 0
 
 
@@ -121,7 +131,7 @@ def pulse_of(clock, wall):
 def test_a_beat_in_time_is_no_lag_and_a_late_one_is():
     clock, wall = Clock(), Clock(1000.0)
     pulse = pulse_of(clock, wall)
-    stalls = []
+    stalls: list[float] = []
     pulse.stalled = stalls.append
     for late in (0.0, 0.004, 3.0):
         clock.now += BEAT_SECONDS + late
@@ -137,7 +147,7 @@ def test_a_beat_in_time_is_no_lag_and_a_late_one_is():
 def test_a_clock_that_jumps_is_seen(jump, seen):
     clock, wall = Clock(), Clock(10_000.0)
     pulse = pulse_of(clock, wall)
-    jumps = []
+    jumps: list[float] = []
     pulse.jumped = jumps.append
     clock.now += BEAT_SECONDS
     wall.now += BEAT_SECONDS + jump

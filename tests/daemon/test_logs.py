@@ -268,8 +268,8 @@ def strings_in(tree):
 
 def logged_in(tree):
     """Return what is logged under a name written on the spot."""
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-    first = [call.args[0] for call in calls if call.func.attr in METHODS and call.args]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
+    first = [call.args[0] for call in calls if getattr(call.func, "attr", None) in METHODS]
     return {arg.value for arg in first if isinstance(arg, ast.Constant) and isinstance(arg.value, str)}
 
 

@@ -55,10 +55,10 @@ def test_the_page_is_known_by_where_it_is_served(listen, origins):
 
 async def test_the_rebroadcast_admits_the_page_and_no_other(simulator):
     async with running(table_of(simulator)) as run, aiohttp.ClientSession() as http:
-        sink = run.daemon.service.sinks[0]
+        url = run.daemon.service.sinks[0].describe()["url"]
         for origin, status in ((run.url, 101), ("http://evil.example", 403), (f"{run.url}0", 403)):
             try:
-                async with http.ws_connect(sink.url, headers={"Origin": origin}):
+                async with http.ws_connect(url, headers={"Origin": origin}):
                     answered = 101
             except aiohttp.WSServerHandshakeError as error:
                 answered = error.status
@@ -89,7 +89,7 @@ async def test_a_browser_shows_books_depth_feeds_and_sinks_and_asks_nobody_else(
             if SCREENSHOT:
                 await asyncio.sleep(15)
                 await tab.screenshot(Path(SCREENSHOT))
-            own = {urlsplit(run.url).netloc, urlsplit(run.daemon.service.sinks[0].url).netloc}
+            own = {urlsplit(run.url).netloc, urlsplit(run.daemon.service.sinks[0].describe()["url"]).netloc}
             asked = {urlsplit(url).netloc for url in tab.requests if not url.startswith("data:")}
             assert asked == own
             assert tab.problems == []

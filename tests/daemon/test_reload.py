@@ -2,7 +2,9 @@
 
 import asyncio
 import copy
+import functools
 import socket
+from typing import Any
 
 import aiohttp
 import pytest
@@ -41,6 +43,10 @@ class Witness:
             if event.stream.endswith(":book"):
                 self.states.setdefault(event.stream, set()).add(getattr(event, "state", None))
 
+    def has_seen(self, stream, count):
+        """Tell whether so many events of a stream came."""
+        return len(self.positions[stream]) > count
+
     def unbroken(self, stream):
         """Tell whether the numbers are one run in one epoch."""
         epochs = {epoch for epoch, _ in self.positions[stream]}
@@ -59,7 +65,7 @@ async def test_symbols_come_and_go_under_load_and_streams_that_stay_lose_nothing
             wanted = {(symbol, channel) for symbol in symbols for channel in ("book", "trade", "ticker")}
             assert {(one.symbol, one.channel) for one in connection.feed.subscriptions} == wanted
             seen = len(witness.positions["sunflower:ETH-BTC:book"])
-            await until(lambda seen=seen: len(witness.positions["sunflower:ETH-BTC:book"]) > seen + 50)
+            await until(functools.partial(witness.has_seen, "sunflower:ETH-BTC:book", seen + 50))
             await until(lambda: all(tracker.state == "live" for tracker in run.daemon.service.trackers()))
         assert connection.connects == 1
         assert [stream for stream in witness.positions if not witness.unbroken(stream)] == []
@@ -208,7 +214,7 @@ async def test_reloads_that_come_in_a_row_end_at_the_last_file(simulator):
             run.daemon._reload()
         table["feeds"][0]["symbols"] = ["ETH-BTC", "LTC-USD"]
         run.daemon._reload()
-        await until(run.daemon._reloading.done)
+        await until(lambda: run.daemon._reloading is not None and run.daemon._reloading.done())
         assert {one.symbol for one in run.daemon.service.connections["sunflower"].feed.subscriptions} == {
             "ETH-BTC",
             "LTC-USD",
@@ -230,7 +236,7 @@ async def test_stopping_during_a_reload_ends_in_order(simulator, tmp_path):
 
 # The comparison alone
 
-BASE = {
+BASE: dict[str, Any] = {
     "feeds": [{"venue": "sunflower", "symbols": ["A-B", "C-D"]}, {"venue": "sfox", "symbols": ["A-B"]}],
     "sinks": [{"type": "stdout"}, {"type": "websocket", "listen": "127.0.0.1:7410"}],
 }

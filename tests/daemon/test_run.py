@@ -165,14 +165,14 @@ async def started_and_ended(table):
         await asyncio.wait([run.task])
 
 
-async def test_a_task_that_fails_is_told(simulator):
+async def test_a_task_that_fails_is_told(simulator, monkeypatch):
     async with running(table_of(simulator)) as run:
         await run.ready()
 
         def broken():
             raise RuntimeError("odd")
 
-        run.daemon.health.look = broken
+        monkeypatch.setattr(run.daemon.health, "look", broken)
         (line,) = await until(lambda: run.log.lines("daemon.failed"))
         assert (line["stage"], line["error"]) == ("watch", "RuntimeError: odd")
 

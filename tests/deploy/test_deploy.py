@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -54,12 +55,12 @@ def test_the_first_configuration_runs():
 def unit():
     """The unit's sections, each as lists of values by key."""
     parser = configparser.RawConfigParser(strict=False, dict_type=Multiple, comment_prefixes="#", delimiters="=")
-    parser.optionxform = str
+    parser.optionxform = lambda optionstr: optionstr  # type: ignore[method-assign]
     parser.read_string(UNIT.read_text())
     return {name: dict(parser.items(name)) for name in parser.sections()}
 
 
-class Multiple(dict):
+class Multiple(dict[str, Any]):
     """Keeps every value of a key that is there several times."""
 
     def __setitem__(self, key, value):
@@ -211,7 +212,7 @@ def test_the_dashboard_asks_only_for_what_is_served():
 
 def test_panels_are_distinct_and_do_not_overlap():
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
-    taken = set()
+    taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         place = panel["gridPos"]
         assert place["x"] + place["w"] <= 24
