@@ -57,11 +57,12 @@ class FullTracker(BookTracker):
             raise FrameError(msg)
         bids, asks = self._bids.compare(snapshot.bids), self._asks.compare(snapshot.asks)
         if not self.waiting and self._is_older(snapshot):
-            self.counts["older_books"] += 1
             self._older += 1
             if self._older >= OLDER_MAX:
                 self.distrust("sequence_reset", ts_recv, out, received=str(sequence))
                 self.snapshot(snapshot, ts_recv, out)
+            else:
+                self.counts["older_books"] += 1
             return
         self._older = 0
         self._bids.commit(bids)

@@ -42,6 +42,21 @@ from book.stretch import Stretch
 
 __all__ = ["STALE_RUN_MAX", "BookSeries", "BookTracker", "Jump", "TrackerOptions"]
 
+_OUTCOMES: Final = (
+    "deltas",
+    "kept_deltas",
+    "snapshots",
+    "repeated_snapshots",
+    "stale_deltas",
+    "stale_snapshots",
+    "older_books",
+    "broken_deltas",
+    "malformed_deltas",
+    "kept_overflowed",
+    "kept_dropped",
+)
+"""What can become of a message, by the word it is counted under; each exactly once."""
+
 _WAITING: Final = frozenset({"syncing", "gap"})
 STALE_RUN_MAX: Final = 16
 """So many old deltas in a row, none of which names its time, mean that the venue began anew."""
@@ -94,12 +109,30 @@ class BookTracker(BookPublisher):
         """First deltas beyond a snapshot, and how many of them left a hole."""
         self.first_jumps = 0
         self.jumps: deque[Jump] = deque(maxlen=16)
+        self.late_deltas = 0
+        """Deltas that came after all, into the hole that broke the book: those were only out of order."""
+        self._hole = (0, 0)
         self._kept: deque[Delta] = deque()
         self._kept_levels = 0
         self._fresh = False
         """No delta beyond the last snapshot was applied."""
         self._stale_run = 0
         self._stale_at: int | None = None
+
+    @property
+    def done_with(self) -> int:
+        """
+        Messages of the venue that were applied, dropped or refused; `kept` ones are in flight.
+
+        With the malformed snapshots, which raise, this is all that came in.
+        """
+        counts = self.counts
+        return sum(counts[word] for word in _OUTCOMES)
+
+    @property
+    def kept(self) -> int:
+        """Deltas kept aside until the snapshot comes."""
+        return len(self._kept)
 
     @property
     def waiting(self) -> bool:
@@ -226,7 +259,9 @@ class BookTracker(BookPublisher):
             sequence = str(snapshot.sequence)
             self.distrust("audit", ts_recv, out, expected=sequence, received=sequence)
             self.snapshot(snapshot, ts_recv, out)
-        elif self.state == "stale":
+            return
+        self.counts["repeated_snapshots"] += 1
+        if self.state == "stale":
             self._publish_snapshot(ts_recv, out, "recovered")
 
     def _accept(self, snapshot: Snapshot, sequence: int, last: int, ts_recv: int, out: list[Event]) -> bool:
@@ -254,13 +289,14 @@ class BookTracker(BookPublisher):
         A repeated or late delta is no newer in the venue's time than the book. One that is comes
         from a series that started again lower, and might soon pass for the next one.
         """
-        self.counts["stale_deltas"] += 1
         if self._stale_at != last:
             self._stale_at, self._stale_run = last, 0
         self._stale_run += 1
         if self._is_newer(delta.ts_venue, unknown=self._stale_run >= STALE_RUN_MAX):
             self.distrust("sequence_reset", ts_recv, out, expected=str(last + 1), received=str(delta.sequence))
             self._keep(delta)
+        else:
+            self.counts["stale_deltas"] += 1
 
     def _is_newer(self, ts_venue: int | None, *, unknown: bool) -> bool:
         if ts_venue is None or self.ts_venue is None:
@@ -278,12 +314,15 @@ class BookTracker(BookPublisher):
         known = delta.ts_venue is not None and self.ts_venue is not None
         elapsed = delta.ts_venue - self.ts_venue if known else None  # type: ignore[operator]
         self.jumps.append(Jump(delta.sequence - last, elapsed))
+        self._hole = (last, delta.sequence)
 
     def _keep(self, delta: Delta) -> None:
         """Keep a delta aside until the snapshot comes; too many and all are dropped, counted."""
         if not delta.intact:
             self.counts["broken_deltas"] += 1
             return
+        if self._hole[0] < delta.sequence < self._hole[1]:
+            self.late_deltas += 1
         self._kept.append(delta)
         self._kept_levels += len(delta.bids) + len(delta.asks)
         if len(self._kept) > self.options.kept_deltas_max or self._kept_levels > self.options.kept_levels_max:
@@ -294,10 +333,12 @@ class BookTracker(BookPublisher):
     def _replay_kept(self, ts_recv: int, out: list[Event]) -> bool:
         """Apply what was kept aside on top of the snapshot; False when a gap shows."""
         kept, self._kept, self._kept_levels = self._kept, deque(), 0
-        for delta in kept:
+        while kept:
+            delta = kept.popleft()
             last = self.sequence
             verdict = Verdict.GAP if last is None else self.rule(last, delta)
             if verdict is Verdict.STALE or (verdict is Verdict.AGAIN and not self._fresh):
+                self.counts["stale_deltas"] += 1
                 continue
             try:
                 if verdict is Verdict.GAP:
@@ -310,9 +351,11 @@ class BookTracker(BookPublisher):
                     self._fresh = False
                     self.sequence = delta.sequence
                     self.ts_venue = delta.ts_venue
+                    self.counts["kept_deltas"] += 1
                     continue
             except FrameError as error:
                 reason = error.reason
+            self.counts["kept_dropped"] += 1 + len(kept)
             expected = None if last is None else str(last + 1)
             self._gap(reason, ts_recv, out, expected, str(delta.sequence), "gap")
             self.resync_wanted = True
@@ -385,5 +428,7 @@ class BookTracker(BookPublisher):
         self.book.clear()
         self.sequence = None
         self.stretch = None
+        if self._kept:
+            self.counts["kept_dropped"] += len(self._kept)
         self._kept.clear()
         self._kept_levels = 0

@@ -111,14 +111,22 @@ class Metrics:
         page.put("skulk_book_levels", len(tracker.book.bids), *labels, "bid")
         page.put("skulk_book_levels", len(tracker.book.asks), *labels, "ask")
         counts = tracker.counts
-        page.put("skulk_book_deltas", counts["deltas"], *labels)
-        page.put("skulk_book_snapshots", counts["snapshots"], *labels)
+        page.put("skulk_book_deltas", counts["deltas"] + counts["kept_deltas"], *labels)
+        page.put("skulk_book_snapshots", counts["snapshots"] + counts["repeated_snapshots"], *labels)
+        page.put("skulk_book_kept_deltas", tracker.kept, *labels)
         page.put("skulk_book_audits", counts["audits"], *labels)
         page.put("skulk_book_audit_mismatched_levels", counts["audit_mismatched_levels"], *labels)
         page.reasons("skulk_book_gaps", tracker.gaps, *labels)
-        unusable = {"stale": "stale_deltas", "malformed": "malformed_deltas", "kept_overflowed": "kept_overflowed"}
-        for reason, key in unusable.items():
-            page.put("skulk_book_unusable_deltas", counts[key], *labels, reason)
+        old = counts["stale_deltas"] + counts["stale_snapshots"] + counts["older_books"]
+        unusable = {
+            "stale": old,
+            "broken": counts["broken_deltas"],
+            "malformed": counts["malformed_deltas"],
+            "kept_overflowed": counts["kept_overflowed"],
+            "kept_dropped": counts["kept_dropped"],
+        }
+        for reason, count in unusable.items():
+            page.put("skulk_book_unusable_messages", count, *labels, reason)
 
     def _pipeline(self, page: _Page) -> None:
         service = self._service
@@ -130,6 +138,9 @@ class Metrics:
             wanted = {channel.partition(":")[0] for channel in connection.wanted.channels} | {"status"}
             for channel in wanted | ({"quote"} if "book" in wanted else set()):
                 events.setdefault((feed.venue.name, channel), 0)
+            for subscription in list(feed.trackers):
+                book = (subscription.venue, subscription.symbol, subscription.channel)
+                page.put("skulk_book_messages", subscription.frames, *book)
             for subscription in list(feed.subscriptions):
                 if subscription.channel == "trade":
                     gaps.setdefault((subscription.venue, subscription.symbol), {})
@@ -168,6 +179,14 @@ def _connection(page: _Page, name: str, connection: Connection) -> None:
     page.reasons("skulk_upstream_disconnects", connection.disconnects, *labels)
     page.reasons("skulk_upstream_rejected_frames", feed.rejected, *labels)
     page.reasons("skulk_upstream_notes", feed.notes, *labels)
+    recorder = connection.recorder
+    page.put("skulk_capture_records", recorder.records, *labels)
+    page.put("skulk_capture_written_records", recorder.written, *labels)
+    page.put("skulk_capture_written_bytes", recorder.written_bytes, *labels)
+    page.put("skulk_capture_dropped_records", recorder.dropped, *labels)
+    page.put("skulk_capture_in_flight_records", recorder.in_flight, *labels)
+    page.put("skulk_capture_queue_bytes", recorder.queue_bytes[0], *labels)
+    page.reasons("skulk_capture_errors", recorder.errors, *labels)
     states = dict.fromkeys(_SUBSCRIPTION_STATES, 0)
     for subscription in list(feed.subscriptions):
         states[subscription.state] = states.get(subscription.state, 0) + 1

@@ -59,6 +59,35 @@ class Recorder:
     a recording is complete when every input of the feed is in it. No method blocks, waits or raises.
     """
 
+    records = 0
+    """Lines made; = written + dropped + in flight."""
+    dropped = 0
+
+    @property
+    def written(self) -> int:
+        """Lines on the disk."""
+        return 0
+
+    @property
+    def in_flight(self) -> int:
+        """Lines queued or being written."""
+        return self.records - self.dropped - self.written
+
+    @property
+    def written_bytes(self) -> int:
+        """Bytes on the disk, packed."""
+        return 0
+
+    @property
+    def errors(self) -> Counter[str]:
+        """What the disk refused, by the name of the error."""
+        return Counter()
+
+    @property
+    def queue_bytes(self) -> tuple[int, int]:
+        """Return (held, limit) in bytes."""
+        return (0, 0)
+
     def subscribed(self, subscriptions: Sequence[Subscription], ts_recv: int) -> None:
         """`feed.subscribe` is called with these."""
 
@@ -111,9 +140,6 @@ class FileRecorder(Recorder):
         wall_clock_ns: Callable[[], int] = time.time_ns,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self.records = 0
-        """Lines made; = written + dropped + in flight."""
-        self.dropped = 0
         self._meta = meta
         self._config = config
         self._log = log
@@ -133,11 +159,6 @@ class FileRecorder(Recorder):
     def written(self) -> int:
         """Lines on the disk."""
         return self._writer.records
-
-    @property
-    def in_flight(self) -> int:
-        """Lines queued or being written."""
-        return self.records - self.dropped - self._writer.records
 
     @property
     def written_bytes(self) -> int:

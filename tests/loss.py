@@ -23,6 +23,9 @@ def assert_nothing_unaccounted(feeds: Iterable[Feed], hub: Hub, sinks: Iterable[
     for feed in feeds:
         refused = feed.rejected.total()
         assert 0 <= refused <= feed.frames, f"{feed.venue.name}: {refused} frames rejected of {feed.frames}"
+        nowhere = sum(one.frames - tracker.done_with - tracker.kept for one, tracker in feed.trackers.items())
+        # A snapshot that cannot be read was heard of, and is among the rejected frames.
+        assert 0 <= nowhere <= refused, f"{feed.venue.name}: {nowhere} book messages are nowhere"
     # Feeds of one venue share their streams: each is counted once, from where an earlier run left it.
     began = {stream: at.seq for feed in reversed(feeds) for stream, at in feed._positions.items()}
     streams = {id(series): series for feed in feeds for series in feed.series.values()}
