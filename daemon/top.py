@@ -36,8 +36,8 @@ def top(url: str, *, seconds: float, once: bool, out: TextIO, colour: bool) -> i
             lines = board.draw(
                 now,
                 before,
-                title=f"skulk at {terminal_safe(url)}",
-                hints=[] if once else ["Ctrl-C to leave"],
+                title="skulk",
+                hints=[terminal_safe(url) if once else f"{terminal_safe(url)}   Ctrl-C to leave"],
                 colour=colour,
                 width=size.columns,
                 height=size.lines - 1 if full_screen else 10_000,
