@@ -53,6 +53,7 @@ class Backfill:
         """What is to be fetched now, or is under way."""
         self._kept = kept
         self._page = page
+        self._in_force = False
         self._since: float | None = None
         self._settle = SETTLE_SECONDS
         self._from_ns = 0
@@ -105,6 +106,7 @@ class Backfill:
 
     def started(self, ts_recv: int) -> None:
         """The subscription is in force from now on: what is older need not be fetched."""
+        self._in_force = True
         if not self._from_ns:
             self._from_ns = ts_recv
 
@@ -113,8 +115,10 @@ class Backfill:
         if not self._from_ns and self.memory.empty:
             return None  # nothing was promised yet
         if self._kept == "nowhere":
-            self.counts["holes"] += 1
-            return Hole(reason, None, None)
+            # Told once for every time that the stream was in force.
+            told, self._in_force = not self._in_force, False
+            self.counts["holes"] += not told
+            return None if told else Hole(reason, None, None)
         if self.open_reason is None:
             self.open_reason = reason
         elif self._segments[-1] or self._history:

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from book.continuity import monotonic
+from book.continuity import Rule, monotonic
 from book.delta import Delta, Snapshot
 from book.errors import FrameError
 from book.events import BOOK_CHANNELS, Event, Trade
@@ -333,12 +333,14 @@ class Feed:
         """Change over to the other reading of sequences when the venue's traffic shows it."""
         reading = self.reading
         if reading.look(self.trackers.values(), now) and reading.other is not None:
-            usual = self.venue.rule(self.options)
-            for tracker in self.trackers.values():
-                if tracker.rule is usual:
-                    tracker.rule = reading.other.rule
-            self.notes["reading_changed"] += 1
-            self.warnings.append(("sequence.reading_changed", None))
+            self._change_rules(self.venue.rule(self.options), reading.other.rule)
+
+    def _change_rules(self, old: Rule, new: Rule) -> None:
+        for tracker in self.trackers.values():
+            if tracker.rule is old:
+                tracker.rule = new
+        self.notes["reading_changed"] += 1
+        self.warnings.append(("sequence.reading_changed", None))
 
     def _look_at_audit(self, ts_recv: int, now: float, out: list[Event]) -> None:
         audit, session = self.audit, self._session
@@ -359,6 +361,9 @@ class Feed:
                     self.requests.append(self._audit_fetch)
         elif subject in self.trackers:
             self.warnings.append(("audit.mismatched", subject))
+            if self.reading.switched and self.reading.other is not None:
+                self._change_rules(self.reading.other.rule, self.venue.rule(self.options))
+                self.reading.revert()
             self.trackers[subject].distrust("audit", ts_recv, out)
             self.attention = True
 
@@ -423,6 +428,8 @@ class Feed:
             expected, received = str(message.expected), str(message.received)
             for subscription in self.subscriptions:
                 self.trades.interrupted(subscription, "sequence", ts_recv, out, expected, received)
+                if subscription.state == "active":
+                    self.trades.started(subscription, ts_recv)
         elif isinstance(message, Rejected):
             out.append(self._streams.status("refused", f"{message.code}: {message.reason}", ts_recv))
             if message.fatal:

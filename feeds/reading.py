@@ -18,7 +18,7 @@ FIRSTS_MIN: Final = 6
 _FIRSTS_MAX: Final = 16
 SPAN_SECONDS: Final = 15.0
 """Evidence of less than this could be one bad moment."""
-EXPLAINED_MIN: Final = 3
+EXPLAINED_MIN: Final = 5
 _DELTAS_A_JUMP_MAX: Final = 20
 """Where more deltas than this come to a hole, holes are the exception and not the rule."""
 
@@ -35,7 +35,8 @@ class Reading:
     def __init__(self, other: OtherReading | None) -> None:
         self.other = other
         self.switched = False
-        self._explained = 0
+        self._explained: deque[float] = deque(maxlen=_FIRSTS_MAX)
+        """When holes were found that are as long as the time that passed."""
         self._deltas = 0
         self._firsts = 0
         self._first_jumps = 0
@@ -51,8 +52,13 @@ class Reading:
         if self.other.tick_ns is None:
             self.switched = self._mostly_jumps(books, now)
         else:
-            self.switched = self._counts_time(books, self.other.tick_ns)
+            self.switched = self._counts_time(books, self.other.tick_ns, now)
         return self.switched
+
+    def revert(self) -> None:
+        """The books are wrong under the other reading: it is not the true one after all."""
+        self.switched = False
+        self.other = None
 
     def _mostly_jumps(self, books: list[BookTracker], now: float) -> bool:
         firsts = sum(book.first_deltas for book in books)
@@ -68,18 +74,23 @@ class Reading:
         enough = len(evidence) >= FIRSTS_MIN and len(times) * 2 > len(evidence)
         return enough and times[-1] - times[0] >= SPAN_SECONDS
 
-    def _counts_time(self, books: list[BookTracker], tick_ns: int) -> bool:
+    def _counts_time(self, books: list[BookTracker], tick_ns: int, now: float) -> bool:
+        late = sum(book.late_deltas for book in books)
         for book in books:
             while book.jumps:
-                if _is_explained(book.jumps.popleft(), tick_ns):
-                    self._explained += 1
+                if not _is_explained(book.jumps.popleft(), tick_ns) or late != self._late:
+                    self._explained.clear()
                 else:
-                    self._explained = 0
-                    self._deltas = sum(one.counts["deltas"] for one in books)
-        if self._explained < EXPLAINED_MIN or any(book.counts["empty_deltas"] for book in books):
+                    self._explained.append(now)
+        self._late = late
+        deltas = sum(book.counts["deltas"] for book in books)
+        explained = self._explained
+        if len(explained) <= 1:
+            self._deltas = deltas
+        if len(explained) < EXPLAINED_MIN or any(book.counts["empty_deltas"] for book in books):
             return False
-        deltas = sum(book.counts["deltas"] for book in books) - self._deltas
-        return deltas <= self._explained * _DELTAS_A_JUMP_MAX
+        frequent = deltas - self._deltas <= len(explained) * _DELTAS_A_JUMP_MAX
+        return frequent and explained[-1] - explained[0] >= SPAN_SECONDS
 
 
 def _is_explained(jump: Jump, tick_ns: int) -> bool:

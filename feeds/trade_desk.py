@@ -64,7 +64,7 @@ class TradeDesk:
     ) -> None:
         """Trades of a stream in force may be missing; said at once where nothing can be done about it."""
         backfill = self._backfills.get(subscription)
-        if backfill is None or (subscription.state != "active" and not backfill.holding):
+        if backfill is None:
             return
         self._asked.pop(subscription, None)
         hole = backfill.interrupted(reason)

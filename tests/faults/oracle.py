@@ -1,0 +1,156 @@
+"""
+Holds what is published against the venue's truth, as a subscriber would see it who trusts nothing but the stream.
+
+It shares no code with what it judges: a plain dictionary a side, decimals, and the documented rules.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+from book.events import BookDelta, BookSnapshot, Event, Gap, Quote, Status, Trade
+from feeds.simulator.venue import Truth
+
+BOOKS = {"book", "book_net"}
+
+
+def by_price(levels: Iterable[tuple[str, ...]]) -> dict[Decimal, Decimal]:
+    """Return the levels by value, sources added up."""
+    total: dict[Decimal, Decimal] = {}
+    for price, size, *_ in levels:
+        key = Decimal(price)
+        total[key] = total.get(key, Decimal(0)) + Decimal(size)
+    return {price: size for price, size in total.items() if size}
+
+
+class PlainBook:
+    """What a subscriber holds of one book."""
+
+    def __init__(self) -> None:
+        self.bids: dict[Decimal, Decimal] = {}
+        self.asks: dict[Decimal, Decimal] = {}
+        self.trusted = False
+        self.venue_seq: str | None = None
+
+    def replace(self, event: BookSnapshot) -> None:
+        self.bids, self.asks = by_price(event.bids), by_price(event.asks)
+        self.venue_seq = event.venue_seq
+
+    def apply(self, event: BookDelta) -> None:
+        for side, levels in ((self.bids, event.bids), (self.asks, event.asks)):
+            for price, size, *_ in levels:
+                if Decimal(size):
+                    side[Decimal(price)] = Decimal(size)
+                else:
+                    side.pop(Decimal(price), None)
+        self.venue_seq = event.venue_seq
+
+    def equals(self, truth: Truth) -> bool:
+        return self.bids == by_price(truth.bids) and self.asks == by_price(truth.asks)
+
+    @property
+    def best(self) -> tuple[Decimal | None, Decimal | None]:
+        return max(self.bids, default=None), min(self.asks, default=None)
+
+
+class Oracle:
+    """
+    Every violation it finds is a sentence in `violations`.
+
+    `truth` is asked with the wire symbol and the venue sequence, for every snapshot and one delta in `stride`.
+    """
+
+    def __init__(self, truth: Callable[[str, str, int], Truth | None], stride: int = 7) -> None:
+        self.violations: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self.books: dict[str, PlainBook] = {}
+        self.trades: dict[str, list[Trade | Gap]] = {}
+        self.states: dict[str, str] = {}
+        self._truth = truth
+        self._stride = stride
+        self._seq: dict[tuple[str, str], int] = {}
+        self._deltas = 0
+
+    def publish(self, events: list[Event]) -> None:
+        """Take what a feed publishes."""
+        for event in events:
+            self._number(event)
+            self.counts[type(event).__name__] += 1
+            channel = event.stream.rpartition(":")[2]
+            if isinstance(event, (BookSnapshot, BookDelta)):
+                self._book(event)
+            elif isinstance(event, Gap):
+                self._gap(event, channel)
+            elif isinstance(event, Quote):
+                self._quote(event)
+            elif isinstance(event, Trade):
+                self.trades.setdefault(event.stream, []).append(event)
+            elif isinstance(event, Status) and event.scope == "book":
+                self.states[f"{event.venue}:{event.symbol}:{event.channel}"] = event.state
+
+    def blame(self, text: str) -> None:
+        """Note a violation; the first few are enough."""
+        if len(self.violations) < 20:
+            self.violations.append(text)
+
+    def _number(self, event: Event) -> None:
+        key = (event.stream, event.epoch)
+        expected = self._seq.get(key, 0) + 1
+        if event.seq != expected:
+            self.blame(f"{event.stream}: seq {event.seq} where {expected} was due")
+        self._seq[key] = event.seq
+
+    def _gap(self, gap: Gap, channel: str) -> None:
+        self.counts[f"gap_{gap.reason}"] += 1
+        if channel in BOOKS:
+            self.books.setdefault(gap.stream, PlainBook()).trusted = False
+            if gap.state == "live" or gap.state is None:
+                self.blame(f"{gap.stream}: a gap with state {gap.state}")
+        else:
+            self.trades.setdefault(gap.stream, []).append(gap)
+
+    def _book(self, event: BookSnapshot | BookDelta) -> None:
+        book = self.books.setdefault(event.stream, PlainBook())
+        if isinstance(event, BookSnapshot):
+            book.replace(event)
+            book.trusted = event.state == "live"
+        else:
+            book.apply(event)
+            if event.state == "live" and not book.trusted:
+                self.blame(f"{event.stream}: a live delta without a snapshot after a gap, at {event.venue_seq}")
+            if event.state != "live" and book.trusted:
+                self.blame(f"{event.stream}: a delta in state {event.state} without a gap before it")
+            self._deltas += 1
+            if self._deltas % self._stride:
+                return
+        if event.state == "live":
+            self.compare(event.stream)
+
+    def compare(self, stream: str) -> bool | None:
+        """Hold a book against the truth of its sequence; None where that is not known any more."""
+        book = self.books[stream]
+        _, symbol, channel = stream.split(":")
+        truth = None if book.venue_seq is None else self._truth(symbol, channel, int(book.venue_seq))
+        if truth is None:
+            self.counts["truth_unknown"] += 1
+            return None
+        self.counts["compared"] += 1
+        if not book.equals(truth):
+            self.blame(f"{stream}: a live book that is not the venue's at {book.venue_seq}")
+            return False
+        return True
+
+    def _quote(self, quote: Quote) -> None:
+        book = self.books.get(f"{quote.venue}:{quote.symbol}:book")
+        if quote.state != "live":
+            if quote.bid is not None or quote.ask is not None:
+                self.blame(f"{quote.stream}: prices in state {quote.state}")
+            return
+        if book is None or not book.trusted:
+            self.blame(f"{quote.stream}: a live quote of a book that is not live")
+            return
+        told = tuple(None if side is None else Decimal(side[0]) for side in (quote.bid, quote.ask))
+        if told != book.best:
+            self.blame(f"{quote.stream}: quote {told} of a book at {book.best}")

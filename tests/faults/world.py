@@ -1,0 +1,193 @@
+"""One run: a simulated venue with its faults, a real connection and feed, an oracle, all in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from book.events import Event
+from feeds.backoff import Backoff
+from feeds.budget import Budget
+from feeds.connection import Clock, Connection, Wanted
+from feeds.feed import Feed
+from feeds.recording import Recorder
+from feeds.simulator.faulty_venue import FaultyVenue
+from feeds.simulator.registry import SIMULATORS
+from feeds.simulator.venue import Truth
+from feeds.venues import VENUES
+from tests.faults.oracle import Oracle
+from tests.faults.scenario import FAULTS_UNTIL, Scenario
+from tests.faults.tape import ledgers
+from tests.faults.virtual_loop import START_NS, VirtualLoop, run
+from tests.faults.wire import FakeWire
+
+HEAL_SECONDS = 900.0
+"""Longest that a book may take to be live again: several refusals that wait for their turn cost a minute each."""
+
+
+class _Silence:
+    """A log that says nothing, except what a bug has to say."""
+
+    def __getattr__(self, _name: str) -> Any:
+        return self._said
+
+    def _said(self, *_args: object, **fields: object) -> None:
+        if fields.get("exc_info"):
+            traceback.print_exc()
+
+
+class Outcome(NamedTuple):
+    """What came of a run."""
+
+    seed: int
+    violations: list[str]
+    counts: Counter[str]
+    heal_seconds: float
+    injected: Counter[str]
+
+
+class World:
+    """Everything of one run; `feed` and `connection` are the product, the rest is its surroundings."""
+
+    def __init__(
+        self,
+        plan: Scenario,
+        loop: VirtualLoop,
+        *,
+        stride: int = 7,
+        log: Any = None,
+        recorder: Recorder | None = None,
+        feed_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.loop = loop
+        inner = SIMULATORS[plan.venue](
+            seed=plan.seed, start_ns=START_NS, rate=plan.rate, options=plan.options, instruments=plan.instruments
+        )
+        self.venue = FaultyVenue(inner, plan.script, start_ns=START_NS)
+        self.wire = FakeWire(self.venue, loop)
+        self.ledgers = ledgers(inner)
+        self.wire.after_pump.append(self._follow)
+        self.oracle = Oracle(self.truth, stride)
+        self.overheard: Callable[[list[Event]], None] | None = None
+        """Hears everything before the oracle does."""
+        venue = VENUES[plan.venue]
+        options = venue.Options(**(feed_options or {}))
+        self.feed = Feed(venue, options, epoch="e")
+        self.connection = Connection(
+            self.feed,
+            Wanted(("*",), ("book", "trade", "ticker")),
+            venue.endpoints("ws://venue", "http://venue"),
+            budget=Budget(venue, loop.time),
+            http=self.wire,  # type: ignore[arg-type]
+            publish=self._publish,
+            log=log or _Silence(),
+            recorder=recorder,
+            backoff=Backoff(random.Random(plan.seed)),
+            dialer=self.wire.dial,  # type: ignore[arg-type]
+            clock=Clock(loop.wall_ns, loop.time),
+        )
+        self.wire_symbols: dict[str, str] = {}
+
+    def truth(self, symbol: str, _channel: str, sequence: int) -> Truth | None:
+        wire_symbol = next((one.wire_symbol for one in self.feed.subscriptions if one.symbol == symbol), None)
+        transport = self.connection._transport
+        connection_id = None if transport is None else transport.connection.connection_id  # type: ignore[attr-defined]
+        if wire_symbol is None or (self.plan.venue == "sfox" and connection_id is None):
+            return None
+        return self.venue.truth(wire_symbol, sequence, connection_id)
+
+    def _publish(self, events: list[Event]) -> None:
+        if self.overheard is not None:
+            self.overheard(events)
+        self.oracle.publish(events)
+
+    def _follow(self) -> None:
+        for ledger in self.ledgers.values():
+            ledger.follow()
+
+    @property
+    def well(self) -> bool:
+        """Whether every book is live and no trade stream waits for anything."""
+        trackers = self.feed.trackers
+        return (
+            len(trackers) == len(self.plan.instruments)
+            and all(tracker.state == "live" for tracker in trackers.values())
+            and all(one.state == "active" for one in self.feed.subscriptions)
+            and not any(backfill.holding for backfill in self.feed.trades._backfills.values())
+        )
+
+    async def live_through(self) -> Outcome:
+        """The whole run."""
+        tasks = [asyncio.create_task(self.wire.pump()), asyncio.create_task(self.connection.run())]
+        try:
+            await asyncio.sleep(FAULTS_UNTIL)
+            healing = self.loop.time()
+            well_since = None
+            while self.loop.time() - healing < HEAL_SECONDS:
+                self._alive(tasks)
+                if not self.well:
+                    well_since = None
+                elif well_since is None:
+                    well_since = self.loop.time()
+                elif self.loop.time() - well_since > 2.0:
+                    break
+                await asyncio.sleep(0.25)
+            healed = (well_since or self.loop.time()) - healing
+            if not self.well:
+                states = {str(one): tracker.state for one, tracker in self.feed.trackers.items()}
+                others = [str(one) for one in self.feed.subscriptions if one.state != "active"]
+                self.oracle.blame(f"not well {HEAL_SECONDS:.0f} s after the last fault: {states} {others}")
+            await asyncio.sleep(1.0)
+            self._alive(tasks)
+            self._judge()
+        finally:
+            for task in tasks:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        return Outcome(self.plan.seed, self.oracle.violations, self.oracle.counts, healed, self.venue.injected)
+
+    @staticmethod
+    def _alive(tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            if task.done():
+                task.result()
+
+    def _judge(self) -> None:
+        """At the end: every book is the venue's present book, every trade is there or its absence told."""
+        oracle, feed = self.oracle, self.feed
+        for subscription, tracker in feed.trackers.items():
+            if tracker.state != "live":
+                continue
+            oracle.compare(subscription.stream)
+            transport = self.connection._transport
+            number = None if transport is None else transport.connection.connection_id  # type: ignore[attr-defined]
+            newest = self.venue.sequence(subscription.wire_symbol, number)
+            if newest is not None and tracker.sequence is not None and tracker.sequence < newest - 12:
+                oracle.blame(f"{subscription.stream}: live at {tracker.sequence}, the venue is at {newest}")
+        for subscription in feed.subscriptions:
+            if subscription.channel == "trade":
+                published = oracle.trades.get(subscription.stream, [])
+                ledger = self.ledgers[subscription.wire_symbol]
+                ledger.check(published, oracle.blame, complete=self.plan.trades_complete)
+        if feed.rejected["internal_error"]:
+            oracle.blame("an internal error")
+        violations = self.venue.counters.violations
+        if violations:
+            oracle.blame(f"the venue's limits were broken: {dict(violations)}")
+
+
+def live(plan: Scenario, *, stride: int = 7, feed_options: Mapping[str, Any] | None = None) -> Outcome:
+    """Run a scenario from start to end; the same scenario gives the same outcome."""
+    loop = VirtualLoop()
+
+    async def main() -> Outcome:
+        return await World(plan, loop, stride=stride, feed_options=feed_options).live_through()
+
+    return run(main(), loop)
