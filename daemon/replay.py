@@ -34,7 +34,8 @@ from sinks.sink import Sink, SinkConfig, SinkContext
 from sinks.stdout import StdoutConfig
 
 _LOOK_RECORDS: Final = 32
-"""So many records between two looks at the sinks' queues."""
+_LOOK_BYTES: Final = 16 * 1024
+"""So many records, and not much more than so many bytes, between two looks at the sinks' queues."""
 _TURN_RECORDS: Final = 256
 """So many records between two turns of the event loop."""
 _PRESSED_SECONDS: Final = 0.002
@@ -179,6 +180,7 @@ class Replay:
         publish, flush = self.hub.publish, self.hub.flush
         loop = asyncio.get_running_loop()
         pace = _Pace(speed, loop.time)
+        unseen = 0
         for player, one in self._merged():
             now_ns = one.ts_recv
             if now_ns > self.now_ns:
@@ -191,11 +193,13 @@ class Replay:
             if events:
                 publish(events)
             self.records += 1
-            if self.records % _LOOK_RECORDS == 0:
+            unseen += len(one.payload)
+            if unseen > _LOOK_BYTES or self.records % _LOOK_RECORDS == 0:
+                unseen = 0
                 flush()
                 if self._pressed():
                     await self._relief()
-                elif self.records % _TURN_RECORDS == 0:
+                if self.records % _TURN_RECORDS == 0:
                     await asyncio.sleep(0)
                     if progress is not None:
                         progress.show(self.done, self.records)

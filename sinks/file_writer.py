@@ -429,21 +429,15 @@ def _cut_torn_line(fd: int, size: int) -> int:
     """
     Cut what follows the last newline; return how many bytes that were.
 
-    After a power failure a tail may be zeros: those are no record either.
+    That is half a record, or the zeros that a power failure may leave.
     """
-    end = _last(fd, size, lambda block: len(block.rstrip(b"\0")))
-    end = _last(fd, end, lambda block: block.rfind(b"\n") + 1)
+    end = size
+    while end:
+        start = max(0, end - _TAIL_BYTES)
+        newline = os.pread(fd, end - start, start).rfind(b"\n")
+        end = start + newline + 1
+        if newline >= 0:
+            break
     if end < size:
         os.ftruncate(fd, end)
     return size - end
-
-
-def _last(fd: int, end: int, find: Callable[[bytes], int]) -> int:
-    """Search a file backwards in blocks; `find` returns where in a block to stop, 0 to go on."""
-    while end:
-        start = max(0, end - _TAIL_BYTES)
-        found = find(os.pread(fd, end - start, start))
-        if found:
-            return start + found
-        end = start
-    return 0

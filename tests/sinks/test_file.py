@@ -388,6 +388,7 @@ async def test_a_full_disk_loses_nothing_that_fits_in_the_queue(tmp_path: Path, 
         await case.close()
         assert sequences(tmp_path) == list(range(1, 101))
         assert not case.log.named("sink.discarded")
+        assert not case.log.named("sink.repaired")
         (failed,) = case.log.named("sink.failed")
         assert failed["error_code"] == "enospc"
         (recovered,) = case.log.named("sink.recovered")
