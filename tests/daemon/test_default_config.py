@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from daemon.address import parse_address
 from daemon.config import DaemonConfig, Environment, FeedTable, OpsConfig, parse_text
 from daemon.default_config import default_config, schema, sink_structs
 from daemon.field import docs_of, fields_of, kind_of
@@ -122,3 +123,10 @@ def test_toml_is_written_as_it_is_read():
     assert read == table
     with pytest.raises(TypeError, match="no TOML for"):
         value_text(Path())
+
+
+def test_nothing_listens_beyond_this_machine_by_default():
+    """docs/security.md promises it."""
+    listening = re.findall(r'^#?listen = "(.*)"$', TEXT, re.MULTILINE)
+    assert len(listening) == 2
+    assert all(parse_address(text).is_loopback for text in listening)

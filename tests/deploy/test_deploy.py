@@ -237,6 +237,7 @@ def test_every_expression_of_the_dashboard_is_one(tmp_path):
 
 
 @needs("prometheus")
+@needs("promtool")
 async def test_prometheus_scrapes_a_running_daemon_and_answers_the_dashboard(tmp_path):
     async with SimulatorServer(seed=5) as simulator:
         table = {
@@ -246,6 +247,9 @@ async def test_prometheus_scrapes_a_running_daemon_and_answers_the_dashboard(tmp
         }
         async with running(table) as daemon:
             await daemon.ready()
+            async with aiohttp.ClientSession() as http, http.get(f"{daemon.url}/metrics") as answer:
+                exposition = await answer.text()
+            assert run("promtool", "check", "metrics", input=exposition) == ""
             async with prometheus(tmp_path, daemon.url.removeprefix("http://")) as ask:
                 async with asyncio.timeout(20):
                     while (await ask('up{job="skulk"}')) != ["1"] or (await ask("skulk_books_live")) != ["2"]:
