@@ -177,7 +177,8 @@ class Daemon:
                         self._log.info("daemon.ready", waiting=[])
                     else:
                         self._log.warning("daemon.unready", waiting=list(readyz.reasons))
-                self._notifier.status(self.health.summary)
+                if not self.service.stopping:
+                    self._notifier.status(self.health.summary)
             self._notifier.alive()
             self._logs.flush()
             await asyncio.sleep(_WATCH_SECONDS)

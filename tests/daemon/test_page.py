@@ -108,7 +108,7 @@ async def test_a_rebroadcast_with_a_token_asks_for_it(simulator, tmp_path):
     async with running(table_of(simulator, auth_token_file=str(token))) as run:
         await run.ready()
         async with browse(f"{run.url}/") as tab:
-            await tab.wait("!document.getElementById('token').hidden", 20)
+            await tab.wait("document.getElementById('token')?.hidden === false", 20)
             await until(lambda: run.daemon.service.sinks[0])
             await tab.evaluate("document.querySelector('#token input').value = 'open-sesame-open-sesame-open'")
             await tab.evaluate("document.getElementById('token').requestSubmit()")
