@@ -39,6 +39,7 @@ MESSAGE_BYTES: Final = 300
 _SUBSCRIBE: Final = b'{"op":"subscribe","channels":["book"]}'
 _STAMP_AT: Final = b'"ts_recv":'
 _STAMP_DIGITS: Final = 19
+_SILENCE_SECONDS: Final = 1.0
 _HANDSHAKE: Final = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -76,7 +77,6 @@ class Readers:
         self.bytes = 0
         self.delays: list[float] = []
         self._timed = timed
-        self._stop = False
         self._poll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
         for _ in range(clients):
@@ -98,14 +98,16 @@ class Readers:
         buffer = bytearray(1 << 20)
         view = memoryview(buffer)
         sockets = self._sockets
-        while not self._stop:
-            for number, _ in self._poll.poll(0.1):
+        left = len(sockets)
+        while left:
+            for number, _ in self._poll.poll(_SILENCE_SECONDS):
                 try:
                     size = sockets[number].recv_into(view)
                 except OSError:
                     size = 0
                 if not size:
                     self._poll.unregister(number)
+                    left -= 1
                     continue
                 self.bytes += size
                 if self._timed:
@@ -116,8 +118,7 @@ class Readers:
                         self.delays.append((time.time_ns() - stamp) / 1e9)
 
     def close(self) -> None:
-        """End reading."""
-        self._stop = True
+        """Read to the end."""
         self._thread.join()
         for one in self._sockets.values():
             one.close()

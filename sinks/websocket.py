@@ -32,7 +32,6 @@ from sinks.thread import WorkerThread
 
 _OPEN_TIMEOUT_SECONDS: Final = 10.0
 _CLOSE_TIMEOUT_SECONDS: Final = 5.0
-_PENDING_BYTES_MIN: Final = 64 * 1024
 
 
 class WebsocketConfig(SinkConfig, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="websocket"):
@@ -191,7 +190,7 @@ class WebsocketSink(Sink):
             "ping_interval": self.config.ping_interval_seconds or None,
             "ping_timeout": self.config.ping_timeout_seconds or None,
             "max_size": self.config.message_bytes_max,
-            "write_limit": max(_PENDING_BYTES_MIN, self.config.client_buffer_bytes_max // 4),
+            "write_limit": self.config.client_buffer_bytes_max // 4,
             "server_header": None,
             "logger": _silent_logger(),
             "ssl": self._tls,

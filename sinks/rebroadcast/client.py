@@ -27,6 +27,8 @@ class Wire(Protocol):
 
     open: bool
     """Whether data frames may still be sent."""
+    full: bool
+    """Whether so much waits to be read that it is worth a look; set by the wire itself."""
     write: Callable[[bytes], None]
     """Send whole frames; what it raises is no more than that the socket is gone."""
     held: Callable[[], int]
@@ -49,12 +51,12 @@ class Client:
     __slots__ = (
         "_half",
         "_limit",
-        "active",
         "allowance",
         "closing",
         "group",
         "resume",
         "rules",
+        "seen_bytes",
         "sent_bytes",
         "starting",
         "starting_id",
@@ -76,42 +78,37 @@ class Client:
         self.starting_id: int | str | None = None
         self.allowance = 0
         self.sent_bytes = 0
-        self.active = False
-        """Whether anything was sent since the last look."""
+        self.seen_bytes = 0
+        """What had been sent at the last look for silence."""
         self.warned = False
         self.warnings = 0
         self.closing = False
 
     def send(self, data: bytes) -> bool:
-        """Send frames; False when that was too much for the budget and the subscriber is being closed."""
+        """Send frames; False when the subscriber is gone, or is being closed because that was too much."""
         wire = self.wire
-        if self.closing or not wire.open:
+        if not wire.open:
             return False
         try:
-            held = wire.held()
-            if held > self._half:
-                return self._send_slowly(data, held)
+            if wire.full and not self._fits(len(data)):
+                return False
             wire.write(data)
         except WRITE_ERRORS:
             wire.abort()
             return False
         self.sent_bytes += len(data)
-        self.active = True
         return True
 
     def send_start(self, data: bytes) -> bool:
         """Send what a stream begins with; it does not count against the budget until it is read."""
-        if self.closing or not self.wire.open:
-            return False
         self.allowance = len(data)
-        try:
-            self.wire.write(data)
-        except WRITE_ERRORS:
-            self.wire.abort()
-            return False
-        self.sent_bytes += len(data)
-        self.active = True
-        return True
+        return self.send(data)
+
+    def fell_silent(self) -> bool:
+        """Tell whether nothing was sent since the last call."""
+        silent = self.sent_bytes == self.seen_bytes
+        self.seen_bytes = self.sent_bytes
+        return silent
 
     def drained(self) -> None:
         """Take note that the socket has caught up."""
@@ -134,13 +131,13 @@ class Client:
         """Whether more than half of the budget waits to be read."""
         return self.wire.held() > self._half + self.allowance
 
-    def _send_slowly(self, data: bytes, held: int) -> bool:
-        if held + len(data) > self._limit + self.allowance:
+    def _fits(self, size: int) -> bool:
+        """Tell whether so much more is within the budget; warn at half of it, close when it is spent."""
+        held = self.wire.held()
+        if held + size > self._limit + self.allowance:
             self.close(CLOSE_SLOW, "too slow: buffer limit reached")
             return False
-        self.wire.write(data)
-        self.sent_bytes += len(data)
-        if not self.warned and held > self._half + self.allowance:
+        if held > self._half + self.allowance and not self.warned:
             self.warned = True
             self.warnings += 1
             self.wire.write(slow(held, self._limit))

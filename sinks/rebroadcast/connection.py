@@ -41,6 +41,8 @@ class RebroadcastConnection(ServerConnection):
         super().__init__(*args, **kwargs)
         self.open = False
         """Whether data frames may be sent: from the end of one handshake to the first frame of the other."""
+        self.full = False
+        """Whether the transport holds more than its mark."""
         self.write: Callable[[bytes], None]
         self.held: Callable[[], int]
         self._door = door
@@ -79,10 +81,12 @@ class RebroadcastConnection(ServerConnection):
 
     def pause_writing(self) -> None:
         """Take note that the transport holds more than its mark."""
+        self.full = True
         self._drained.clear()
 
     def resume_writing(self) -> None:
         """Take note that the peer has caught up."""
+        self.full = False
         self._drained.set()
         if self.on_drained is not None:
             self.on_drained()
@@ -90,7 +94,7 @@ class RebroadcastConnection(ServerConnection):
     def send_data(self) -> None:
         """Write what the library has to say. A close frame passes here right after the state has changed."""
         super().send_data()
-        self.open = self.protocol.state is State.OPEN
+        self.open = self.protocol.state is State.OPEN and self._closing is None
 
     def process_event(self, event: Any) -> None:  # noqa: ANN401 (a request, then frames)
         """Count control frames: each costs an answer."""
@@ -106,6 +110,7 @@ class RebroadcastConnection(ServerConnection):
 
     def hang_up(self, code: int, reason: str) -> None:
         """Begin the closing handshake in a task; the library cuts it off after its timeout."""
+        self.open = False
         if self._closing is None:
             self._closing = self.loop.create_task(self.close(code, reason))
 

@@ -17,7 +17,7 @@ from book.events import BookDelta, Event
 from sinks.rebroadcast.client import Client
 from sinks.rebroadcast.conflation import Conflator, TopBook, View
 from sinks.rebroadcast.frames import frame
-from sinks.rebroadcast.group import Group
+from sinks.rebroadcast.group import Group, Turn
 from sinks.rebroadcast.protocol import (
     Heartbeat,
     Id,
@@ -102,21 +102,10 @@ class Fanout:
         new = [event for event in events if event.stream not in known]
         if new:
             self._learn([(event.stream, event.epoch, event.seq - 1) for event in new])
-        frames = []
-        streams = []
-        for event, line in zip(events, lines, strict=True):
-            stream = known[event.stream]
-            framed = frame(line)
-            stream.ring.append(event.epoch, event.seq, framed)
-            if stream.is_book and (
-                type(event) is not BookDelta or event.state != stream.state or stream.top is not None
-            ):
-                stream.took(event)
-            frames.append(framed)
-            streams.append(stream)
+        turn = self._take(events, lines)
         for group in self._groups():
             if group.clients:
-                group.write(events, frames, streams)
+                group.write(turn)
                 self._arm(group)
 
     def refresh(self) -> None:
@@ -218,9 +207,8 @@ class Fanout:
         """Send a sign of life to everybody who got nothing since the last call."""
         data = answer(Heartbeat(ts))
         for client in list(self.clients):
-            if not client.active and not client.congested:
+            if client.fell_silent() and not client.congested:
                 client.send(data)
-            client.active = False
 
     def flush(self) -> None:
         """End all windows now, for everybody."""
@@ -245,6 +233,21 @@ class Fanout:
             ring.append(epoch, seq, frame(line))
 
     # Streams
+
+    def _take(self, events: Sequence[Event], lines: Sequence[bytes]) -> Turn:
+        """Frame the events and put them into their rings."""
+        known = self.streams
+        frames = [frame(line) for line in lines]
+        streams = [known[event.stream] for event in events]
+        counts: dict[Stream, int] = {}
+        for event, framed, stream in zip(events, frames, streams, strict=True):
+            counts[stream] = counts.get(stream, 0) + 1
+            stream.ring.append(event.epoch, event.seq, framed)
+            if stream.is_book and (
+                type(event) is not BookDelta or event.state != stream.state or stream.top is not None
+            ):
+                stream.took(event)
+        return Turn(events, frames, streams, counts)
 
     def _learn(self, places: Iterable[tuple[str, str, int]]) -> None:
         """Take note of streams not known yet and announce them to those who wait for them."""

@@ -6,12 +6,34 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from book.events import Event
-from sinks.rebroadcast.client import Client
+from sinks.rebroadcast.client import WRITE_ERRORS, Client
 from sinks.rebroadcast.conflation import Conflator, Message
 from sinks.rebroadcast.subscription import FULL, Deliveries, Rules
 
 if TYPE_CHECKING:
     from sinks.rebroadcast.stream import Counts, Stream
+
+
+class Turn:
+    """The events of one batch with their frames and streams, as all groups look at them."""
+
+    __slots__ = ("_joined", "counts", "events", "frames", "streams")
+
+    def __init__(
+        self, events: Sequence[Event], frames: list[bytes], streams: list[Stream], counts: dict[Stream, int]
+    ) -> None:
+        self.events = events
+        self.frames = frames
+        self.streams = streams
+        self.counts = counts
+        """How many events each stream has."""
+        self._joined: bytes | None = None
+
+    def joined(self) -> bytes:
+        """Return all of it in one piece; joined once, whoever wants everything."""
+        if self._joined is None:
+            self._joined = b"".join(self.frames)
+        return self._joined
 
 
 class Group:
@@ -41,15 +63,20 @@ class Group:
         """Tell whether the stream is delivered, now or once it has started."""
         return self.deliveries[stream] is not None
 
-    def write(self, events: Sequence[Event], frames: Sequence[bytes], streams: Sequence[Stream]) -> None:
+    def write(self, turn: Turn) -> None:
         """Give the turn to every client, in one write each."""
         deliveries = self.deliveries
         waiting = self.waiting
         conflator = self.conflator
         count = len(self.clients)
+        if not waiting and all(deliveries[stream.name] is FULL for stream in turn.counts):
+            for stream, events in turn.counts.items():
+                stream.sent += events * count
+            self.send(turn.joined())
+            return
         parts: list[bytes] = []
         merging = False
-        for event, framed, stream in zip(events, frames, streams, strict=True):
+        for event, framed, stream in zip(turn.events, turn.frames, turn.streams, strict=True):
             name = stream.name
             delivery = deliveries[name]
             if delivery is None or (waiting and name in waiting):
@@ -73,7 +100,21 @@ class Group:
 
     def send(self, data: bytes) -> None:
         """Write the same bytes to every client; those that are closed for it are gone afterwards."""
-        gone = [client for client in self.clients if not client.send(data)]
+        size = len(data)
+        gone: list[Client] = []
+        for client in self.clients:
+            wire = client.wire
+            if wire.full or not wire.open:
+                if not client.send(data):
+                    gone.append(client)
+                continue
+            try:
+                wire.write(data)
+            except WRITE_ERRORS:
+                wire.abort()
+                gone.append(client)
+            else:
+                client.sent_bytes += size
         for client in gone:
             del self.clients[client]
 

@@ -162,6 +162,8 @@ class Campaign:
     async def live_on(self) -> None:
         """Let the market and the network do a random amount of work."""
         for _ in range(self.rng.randint(1, 30)):
+            if not self.proxy.lines and self.rng.random() < 0.5:
+                await asyncio.sleep(0.002)  # a loop that spins would leave no time to connect
             for _ in range(self.rng.randint(0, 6)):
                 self.market.anything()
             # Positions must be in the judge's book before anybody can be told of them.

@@ -55,6 +55,7 @@ class PipeWire:
         self.closed: tuple[int, str] | None = None
         self.writes = 0
         self.held_max = 0
+        self.mark = 1 << 30
 
     @property
     def open(self) -> bool:
@@ -71,6 +72,10 @@ class PipeWire:
     def held(self) -> int:
         return len(self.waiting)
 
+    @property
+    def full(self) -> bool:
+        return len(self.waiting) > self.mark
+
     def hang_up(self, code: int, reason: str) -> None:
         self.closed = (code, reason)
 
@@ -81,6 +86,7 @@ class Reader:
     def __init__(self, bench: Bench, options: dict[str, Any], budget: int = 1 << 30) -> None:
         self.bench = bench
         self.wire = PipeWire()
+        self.wire.mark = budget // 4
         self.client = Client(cast("Wire", self.wire), budget)
         self.options = options
         self.state = SubscriberState()
