@@ -142,7 +142,7 @@ def _translate(error: msgspec.ValidationError, shape: Any, path: str) -> str:  #
     text = str(error)
     where = _WHERE.search(text)
     if where is not None:
-        path += where[1]
+        path = (path + where[1]).removeprefix(".")
         text = text[: where.start()]
     expected = _EXPECTED.fullmatch(text)
     if expected is not None:

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from book.errors import ConfigError
+from daemon.address import parse_address
 from daemon.config import Environment, load, parse, parse_text
 from daemon.rules import _overlap, check_runnable
 from feeds.session import Credentials
@@ -117,6 +118,57 @@ def test_a_mistake_is_one_line_with_file_place_and_remedy(text, said):
     message = mistake(text)
     assert message.startswith("skulk.toml: ")
     assert said in message
+
+
+FILE = '[[sinks]]\ntype = "file"\n'
+WEBSOCKET = '[[sinks]]\ntype = "websocket"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[ops]\nlisten = "127.0.0.1:7410"\n' + WEBSOCKET, "sinks[0].listen: 127.0.0.1:7410 clashes with ops.listen"),
+        ('[ops]\nlisten = "0.0.0.0:7410"\n' + WEBSOCKET, "sinks[0].listen: 127.0.0.1:7410 clashes with ops.listen (0."),
+        ('[ops]\nlisten = "localhost:7410"\n' + WEBSOCKET, "sinks[0].listen: 127.0.0.1:7410 clashes with ops.listen"),
+        (WEBSOCKET + WEBSOCKET, "sinks[1].listen: 127.0.0.1:7410 clashes with sinks[0].listen"),
+        (2 * (WEBSOCKET + 'listen = "unix:/a"\n'), "sinks[1].listen: unix:/a clashes with sinks[0].listen (unix:/a)"),
+        (FILE + FILE, "sinks[1].directory: ./data is sinks[0].directory already; give it a directory of its own"),
+        (FILE + FILE + 'directory = "x/../data"\n', "sinks[1].directory: x/../data is sinks[0].directory already"),
+        ('[capture]\ndirectory = "./data"\n' + FILE, "sinks[0].directory: ./data is capture.directory already"),
+        (WEBSOCKET + 'listen = "0.0.0.0:7410"\n', 'skulk.toml: sinks[0].listen: "0.0.0.0:7410" can be reached'),
+        (WEBSOCKET + 'auth_token_file = "/nowhere"\n', "sinks[0].auth_token_file: cannot read /nowhere: no such file"),
+        (
+            WEBSOCKET + 'tls_cert_file = "/nowhere"\n',
+            "skulk.toml: sinks[0]: tls_cert_file and tls_key_file belong together",
+        ),
+        (FILE + "rotate_bytes_max = 5\n", "sinks[0].rotate_bytes_max: must be at least 4096"),
+        (FILE + "retain_seconds = 0\n", "sinks[0].retain_seconds: must be more than 0"),
+    ],
+)
+def test_what_would_get_in_each_others_way_is_told(text, said):
+    assert said in mistake(text)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "clash"),
+    [
+        ("127.0.0.1:1", "127.0.0.1:1", True),
+        ("127.0.0.1:1", "127.0.0.1:2", False),
+        ("127.0.0.1:0", "127.0.0.1:0", False),
+        ("127.0.0.1:1", "10.0.0.1:1", False),
+        ("10.0.0.1:1", "0.0.0.0:1", True),
+        ("10.0.0.1:1", "[::]:1", True),
+        ("localhost:1", "[::1]:1", True),
+        ("127.0.0.1:1", "[::1]:1", False),
+        ("unix:/a", "unix:/a", True),
+        ("unix:/a", "unix:/b", False),
+        ("unix:/a", "127.0.0.1:1", False),
+    ],
+)
+def test_addresses_clash_when_both_cannot_be_had(a, b, clash):
+    first, second = parse_address(a), parse_address(b)
+    assert first.clashes(second) == second.clashes(first) == clash
+    assert str(first) == a
 
 
 def test_what_does_not_clash_is_allowed():

@@ -268,6 +268,7 @@ def test_the_same_configuration_written_otherwise_changes_nothing():
         (lambda t: t["feeds"][0].update(ws_url="wss://elsewhere/"), ["sunflower"], ["sunflower"], []),
         (lambda t: t["feeds"][0].update(sequence="monotonic"), ["sunflower"], ["sunflower"], []),
         (lambda t: t["feeds"][0].update(synthetic=True), ["sunflower"], ["sunflower"], []),
+        (lambda t: t["feeds"][0].update(synthetic=True, symbols=["X-Y"]), ["sunflower"], ["sunflower"], []),
         (lambda t: t["feeds"].append({"venue": "oxfun", "symbols": ["*"]}), [], ["oxfun"], []),
         (lambda t: t["feeds"][0].update(name="other"), ["sunflower"], ["other"], []),
     ],
