@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +13,7 @@ from daemon.config import Config
 from daemon.shape import at, nearest
 from feeds.http import HttpClient
 from feeds.session import Credentials, Instrument
-from feeds.symbols import resolve, unambiguous
+from feeds.symbols import merged, resolve, unambiguous
 from feeds.venue import Endpoints, Venue
 from feeds.venues import VENUES
 
@@ -107,6 +108,13 @@ def symbol_lines(table: Sequence[Instrument], patterns: Sequence[str], *, as_jso
 async def _table(
     http: HttpClient, venue: Venue, endpoints: Endpoints, credentials: Credentials | None
 ) -> list[Instrument]:
-    url = endpoints.rest_url.rstrip("/") + venue.symbols_fetch.path
-    body = await http.get(url, venue.symbols_fetch.query, venue.rest_headers(credentials))
-    return unambiguous(venue.parse_symbols(body))
+    headers = venue.rest_headers(credentials)
+    base = endpoints.rest_url.rstrip("/")
+    fetch = venue.symbols_fetch
+    table = venue.parse_symbols(await http.get(base + fetch.path, fetch.query, headers))
+    more = venue.more_symbols_fetch
+    if more is not None:
+        # Without the second list the first one will do.
+        with contextlib.suppress(VenueError):
+            table = merged(table, venue.parse_symbols(await http.get(base + more.path, more.query, headers)))
+    return unambiguous(table)

@@ -27,6 +27,12 @@ def is_glob(pattern: str) -> bool:
     return any(character in pattern for character in "*?[")
 
 
+def merged(table: Sequence[Instrument], more: Sequence[Instrument]) -> list[Instrument]:
+    """Return a table with what only a second list knows; where both know an id, the table's row stands."""
+    known = {one.wire_symbol for one in table}
+    return [*table, *(one for one in more if one.wire_symbol not in known)]
+
+
 def unambiguous(instruments: Iterable[Instrument]) -> list[Instrument]:
     """
     Return the table with every symbol name used once.

@@ -19,8 +19,8 @@ from feeds.feed import Feed
 from feeds.fetcher import Fetcher
 from feeds.http import HttpError
 from feeds.recording import Recorder
-from feeds.session import Instrument, Subscription
-from feeds.symbols import Resolution, is_glob, resolve, unambiguous
+from feeds.session import Fetch, Instrument, Subscription
+from feeds.symbols import Resolution, is_glob, merged, resolve, unambiguous
 
 _RETRY_SECONDS: Final = 30.0
 _FIRST_SECONDS: Final = 3.0
@@ -100,14 +100,25 @@ class Wishes:
             self._publish(feed.subscribe(new, ts_recv))
 
     async def _load_table(self) -> bool:
-        venue = self._feed.venue
-        try:
-            body = await self._fetcher.get(venue.symbols_fetch)
-            self.table = unambiguous(venue.parse_symbols(body))
-        except (HttpError, FrameError) as error:
-            self._log.warning("symbols.failed", reason=error.reason, error=str(error))
+        fetch = self._feed.venue.symbols_fetch
+        rows = await self._rows(fetch)
+        if rows is None:
             return False
-        self._recorder.fetched(self._fetcher.url(venue.symbols_fetch), body, self._wall_ns())
+        more = self._feed.venue.more_symbols_fetch
+        if more is not None:
+            # Without the second list the first one will do.
+            rows = merged(rows, await self._rows(more) or ())
+        self.table = unambiguous(rows)
         self._log.info("symbols.loaded", count=len(self.table))
         self.resolve()
         return True
+
+    async def _rows(self, fetch: Fetch) -> list[Instrument] | None:
+        try:
+            body = await self._fetcher.get(fetch)
+            rows = self._feed.venue.parse_symbols(body)
+        except (HttpError, FrameError) as error:
+            self._log.warning("symbols.failed", reason=error.reason, error=str(error))
+            return None
+        self._recorder.fetched(self._fetcher.url(fetch), body, self._wall_ns())
+        return rows
