@@ -24,6 +24,7 @@ from feeds.session import (
     Throttled,
     Welcomed,
 )
+from feeds.symbols import merged
 from feeds.venue import Span
 from feeds.venues.oxfun import Oxfun, OxfunOptions, sign_login
 from tests.feeds.venues.conversation import START_NS, Conversation, kinds, messages
@@ -571,6 +572,8 @@ def test_the_table_and_what_it_leaves_out():
         "perpetual",
     )
     assert VENUE.more_symbols_fetch is not None
+    again = VENUE.parse_symbols(b'{"data":[{"marketCode":"BTC-USDT"},{"marketCode":"gork-USD-SWAP-LIN"}]}')
+    assert merged(markets, again) == [*markets, ticker]
     assert VENUE.guess_wire("OX-USDT").kind == "spot"
     assert VENUE.guess("ETH-USD-REPO-LIN").kind == "repo"
     assert VENUE.guess("BTC-USD-SPR-QP-LIN").kind == "spread"
