@@ -13,11 +13,11 @@ async def test_a_simulated_day_adds_up(tmp_path: Path):
         tmp_path / "data",
         tmp_path / "aside",
         hours=24.0,
-        rate=0.004,
-        step_seconds=10.0,
-        retain_bytes_max=1_000_000,
+        rate=0.002,
+        step_seconds=20.0,
+        retain_bytes_max=300_000,
         venues=["sunflower"],
     )
     assert figures["files_rotated"] == 24
     assert figures["files_expired"] > 2
-    assert figures["events"] > 20_000
+    assert figures["events"] > 10_000
