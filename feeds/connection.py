@@ -341,6 +341,7 @@ class Connection:
         while True:
             await asyncio.sleep(heartbeat.seconds)
             if heartbeat.text is not None:
+                self.recorder.sent(Send(heartbeat.text, cost=0))
                 await transport.send(heartbeat.text)
 
     # REST
