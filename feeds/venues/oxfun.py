@@ -26,7 +26,7 @@ from typing import ClassVar, Final, Literal
 
 import msgspec
 
-from book.checksum import crc32_of_sides
+from book.checksum import crc32_agrees
 from book.continuity import Rule, monotonic, overlapping
 from book.delta import Delta, Snapshot
 from book.errors import FrameError
@@ -131,8 +131,7 @@ class ChecksumWatch:
         """Compare one book's checksum with its own text; return what is worth counting."""
         if self.mode == "off" or book.checksum is None:
             return None
-        # Predecessors of this venue sent signed values.
-        if crc32_of_sides(book.asks, book.bids) == book.checksum % 2**32:
+        if crc32_agrees(book.asks, book.bids, book.checksum):
             self._proven = True
             return None
         self._failures += 1
