@@ -104,8 +104,7 @@ class Fanout:
             self._learn([(event.stream, event.epoch, event.seq - 1) for event in new])
         turn = self._take(events, lines)
         for group in self._groups():
-            if group.clients:
-                group.write(turn)
+            if group.clients and group.write(turn):
                 self._arm(group)
 
     def refresh(self) -> None:

@@ -63,8 +63,8 @@ class Group:
         """Tell whether the stream is delivered, now or once it has started."""
         return self.deliveries[stream] is not None
 
-    def write(self, turn: Turn) -> None:
-        """Give the turn to every client, in one write each."""
+    def write(self, turn: Turn) -> bool:
+        """Give the turn to every client, in one write each; tell whether some of it waits in windows."""
         deliveries = self.deliveries
         waiting = self.waiting
         conflator = self.conflator
@@ -73,7 +73,7 @@ class Group:
             for stream, events in turn.counts.items():
                 stream.sent += events * count
             self.send(turn.joined())
-            return
+            return False
         parts: list[bytes] = []
         merging = False
         for event, framed, stream in zip(turn.events, turn.frames, turn.streams, strict=True):
@@ -91,6 +91,7 @@ class Group:
             parts += self._count(conflator.flush(0))
         if parts:
             self.send(b"".join(parts))
+        return merging
 
     def flush(self, interval: int | None = None) -> None:
         """End the windows of this interval, or all of them."""

@@ -18,6 +18,7 @@ from sinks.rebroadcast.access import parse_listen, read_token
 from sinks.sink import encode_event
 from sinks.websocket import WebsocketConfig, WebsocketSink
 from tests.sinks.market import Market
+from tests.sinks.raw_socket import dial, raw_peer
 from tests.sinks.rebroadcast import PATIENCE_SECONDS, peer, serving
 
 TLS = Path(__file__).parent / "tls"
@@ -235,14 +236,13 @@ async def test_one_address_cannot_take_every_place():
 async def test_connections_that_never_shake_hands_are_bounded():
     """More than `clients_max` and a few on their way in are cut off at once."""
     async with serving(Market(), clients_max=1) as sink:
-        port = int(sink.address.rpartition(":")[2])
-        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(80)]
+        idle = [await dial(sink) for _ in range(80)]
         async with asyncio.timeout(PATIENCE_SECONDS):
             while sink.describe()["refused"].get("too_many_connections", 0) < 15:
                 await asyncio.sleep(0.001)
         assert len(sink.reception.connections) == 65
-        for _, writer in idle:
-            writer.close()
+        for one in idle:
+            await one.hang_up()
 
 
 @pytest.mark.parametrize(
@@ -404,24 +404,17 @@ async def test_a_dead_peer_is_cut_off_by_its_missing_pongs(monkeypatch):
     monkeypatch.setattr("sinks.websocket._CLOSE_TIMEOUT_SECONDS", 0.05)
     market = Market()
     async with serving(market, ping_interval_seconds=0.05, ping_timeout_seconds=0.05) as sink:
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(sink.address.rpartition(":")[2]))
-        writer.write(
-            b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        )
-        await reader.readuntil(b"\r\n\r\n")
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with raw_peer(sink) as one, asyncio.timeout(PATIENCE_SECONDS):
             while not sink.fanout.clients:
                 await asyncio.sleep(0.001)
             (client,) = sink.fanout.clients
             while sink.fanout.clients and not client.wire.held():
                 client.send(b"\x81\x00" * 10_000)
                 await asyncio.sleep(0)
-            data = await reader.read()
+            data = await one.reader.read()
             while sink.fanout.clients:
                 await asyncio.sleep(0.001)
         assert data.endswith(b"keepalive ping timeout")
-        writer.close()
 
 
 async def test_shutting_down_sends_what_is_held_and_closes_with_1001():
@@ -447,15 +440,14 @@ async def test_closing_takes_no_longer_than_it_may():
     sink = market.attach(WebsocketConfig(listen="127.0.0.1:0"))
     assert isinstance(sink, WebsocketSink)
     await sink.open()
-    port = int(sink.address.rpartition(":")[2])
-    _, idle = await asyncio.open_connection("127.0.0.1", port)
+    idle = await dial(sink)
     async with peer(sink) as one:
         await one.ask("pong", op="ping")
         one.socket.transport.pause_reading()
         async with asyncio.timeout(2.0):
             await sink.close(0.1)
         one.socket.transport.resume_reading()
-    idle.close()
+    await idle.hang_up()
     assert sink.reception.connections == set()
 
 
