@@ -48,11 +48,12 @@ class HealthWatch:
             self.was_ready = True
 
     def livez(self) -> Health:
-        """The event loop turns and the watch is kept."""
+        """The event loop turns, the watch is kept, and every feed is run."""
         age = self._clock() - self._looked_at
         if age > _PULSE_SECONDS_MAX:
             return Health(ok=False, reasons=[f"nothing moved for {age:.1f} s"])
-        return Health(ok=True)
+        ended = self._service.ended_feeds
+        return Health(ok=not ended, reasons=[f"feed {name} ended" for name in ended])
 
     def readyz(self) -> Health:
         """Every configured book is live, or was until a moment ago."""

@@ -29,6 +29,8 @@ from sinks.websocket import WebsocketSink
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
 _WATCH_SECONDS: Final = 0.25
+_PULSE_SECONDS_MAX: Final = 5.0
+"""Without a beat for so long the service manager's watchdog is not fed."""
 
 
 def plan_of(config: Config) -> Plan:
@@ -179,7 +181,8 @@ class Daemon:
                         self._log.warning("daemon.unready", waiting=list(readyz.reasons))
                 if not self.service.stopping:
                     self._notifier.status(self.health.summary)
-            self._notifier.alive()
+            if self.health.livez().ok and self.metrics.pulse.age_seconds < _PULSE_SECONDS_MAX:
+                self._notifier.alive()
             self._logs.flush()
             await asyncio.sleep(_WATCH_SECONDS)
 

@@ -33,6 +33,11 @@ def read_secret(path: Path, place: str, *, managed: bool = False) -> str:
     return text
 
 
+def is_managed(path: Path) -> bool:
+    """Tell whether a file is one of the service manager's, which guards the folder and not the file."""
+    return path.is_absolute() and path.parts[:3] == ("/", "run", "credentials") and ".." not in path.parts
+
+
 def check_secret(path: Path, place: str, *, managed: bool = False) -> None:
     """Raise a ConfigError unless `path` is a small regular file that only its owner can read."""
     try:
@@ -47,7 +52,7 @@ def check_secret(path: Path, place: str, *, managed: bool = False) -> None:
     if status.st_size > _SECRET_BYTES_MAX:
         raise ConfigError(at(place, f"{path} is too large for a secret ({status.st_size} bytes)"))
     others = stat.S_IMODE(status.st_mode) & 0o077
-    if others and not managed:
+    if others and not managed and not is_managed(path):
         mode = stat.S_IMODE(status.st_mode)
         raise ConfigError(at(place, f"{path} is open to others (mode {mode:04o}); run: chmod 600 {path}"))
 

@@ -154,6 +154,11 @@ class Service:
         self._save_positions()
         return self._stop_reason
 
+    @property
+    def ended_feeds(self) -> list[str]:
+        """Feeds that nobody runs any more although they should be: there is a bug."""
+        return [name for name, task in self._tasks.items() if task.done() and not self.stopping]
+
     # Parts that come and go
 
     def add_feed(self, plan: FeedPlan) -> Connection:

@@ -32,10 +32,10 @@ listen = "127.0.0.1:7411"
 [[sinks]]
 type = "websocket"
 listen = "127.0.0.1:7410"
+{token}
 [[sinks]]
 type = "file"
 directory = "/var/lib/skulk/data"
-{credential}
 [[feeds]]
 venue = "sunflower"
 symbols = {symbols}
@@ -70,9 +70,11 @@ class Machine:
         """Return the main process."""
         return self.show("MainPID")["MainPID"]
 
-    def configure(self, symbols: list[str], credential: str = "") -> None:
+    def configure(self, symbols: list[str], *, credentials: bool = False) -> None:
         """Write the configuration."""
-        text = CONFIG.format(symbols=json.dumps(symbols), credential="") + credential
+        token = 'auth_token_file = "/run/credentials/skulk.service/token"' if credentials else ""
+        text = CONFIG.format(symbols=json.dumps(symbols), token=token)
+        text += 'api_key_credential = "key"\napi_secret_credential = "secret"\n' if credentials else ""
         (self.root / "etc/skulk/skulk.toml").write_text(text)
 
     def log(self, event: str) -> list[dict[str, object]]:
@@ -216,16 +218,16 @@ def check(machine: Machine, wheelhouse: list[str]) -> None:  # noqa: PLR0915 (on
     see("and stays down", state["NRestarts"] == "0" and state["ActiveState"] == "failed")
 
     # Credentials
-    (root / "etc/skulk/credentials/key").write_text("not-so-secret-key\n")
-    (root / "etc/skulk/credentials/key").chmod(0o600)
-    (root / "etc/skulk/credentials/secret").write_text("not-so-secret-secret\n")
-    (root / "etc/skulk/credentials/secret").chmod(0o600)
+    names = ("key", "secret", "token")
+    for name in names:
+        (root / "etc/skulk/credentials" / name).write_text(f"not-so-secret-{name}\n")
+        (root / "etc/skulk/credentials" / name).chmod(0o600)
     drop_in = root / "etc/systemd/system/skulk.service.d"
     drop_in.mkdir()
-    lines = [f"LoadCredential={name}:/etc/skulk/credentials/{name}" for name in ("key", "secret")]
+    lines = [f"LoadCredential={name}:/etc/skulk/credentials/{name}" for name in names]
     (drop_in / "test.conf").write_text("[Service]\nWatchdogSec=3\n" + "\n".join(lines) + "\n")
     machine.run("systemctl", "daemon-reload")
-    machine.configure(["ETH-BTC"], 'api_key_credential = "key"\napi_secret_credential = "secret"\n')
+    machine.configure(["ETH-BTC"], credentials=True)
     machine.run("systemctl", "start", "skulk")
     see("credentials of the service manager are read", machine.show("ActiveState")["ActiveState"] == "active")
     see(

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from book.errors import ConfigError
 from daemon.address import parse_address
 from daemon.config import Environment, load, parse, parse_text
 from daemon.rules import _overlap, check_runnable
+from daemon.secret import is_managed
 from feeds.session import Credentials
 from feeds.venues import VENUES
 from feeds.venues.sunflower import SunflowerOptions
@@ -244,6 +246,20 @@ def test_a_secret_open_to_others_is_refused(tmp_path, mode):
     assert f"feeds[0].api_key_file: {path} is open to others (mode {mode:04o}); run: chmod 600 {path}" in message
     path.chmod(0o600)
     parse_text(f'{FEED}api_key_file = "{path}"\n', "")
+
+
+@pytest.mark.parametrize(
+    ("path", "managed"),
+    [
+        ("/run/credentials/skulk.service/token", True),
+        ("/run/credentials/../../etc/token", False),
+        ("/run/credentialsx/token", False),
+        ("run/credentials/skulk.service/token", False),
+        ("/etc/skulk/token", False),
+    ],
+)
+def test_only_the_service_managers_files_are_taken_as_they_are(path, managed):
+    assert is_managed(Path(path)) == managed
 
 
 def test_a_secret_that_cannot_be_read_is_told(tmp_path):
