@@ -183,6 +183,7 @@ def check(machine: Machine, wheelhouse: list[str]) -> None:  # noqa: PLR0915 (on
     )
     see("it runs as nobody in particular", machine.run("ps", "-o", "user=", "-p", machine.pid()).strip() != "root")
     see("ready over HTTP", machine.get("/readyz") == "ok\n")
+    see("the live page is there", "<title>skulk</title>" in machine.get("/"))
     metrics = machine.get("/metrics")
     see("process metrics are there under the hardening", "process_resident_memory_bytes" in metrics)
     see("data is written to the state directory", bool(list((root / "var/lib/private/skulk/data").glob("*"))))
