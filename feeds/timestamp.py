@@ -45,7 +45,7 @@ def _read_iso(text: str) -> int:
     second = _EPOCH_SECOND.get(point)
     if second is None:
         try:
-            moment = datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+            moment = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)
         except ValueError as error:
             msg = f"not a time: {text[:40]!r}"
             raise FrameError(msg, reason="bad_time") from error
