@@ -167,7 +167,7 @@ class Fanout:
             parts += frames
             size += sum(map(len, frames))
             group.waiting.discard(stream.name)
-        head = answer(Subscribed(entries, client.starting_id, len(client.starting)))
+        head = answer(Subscribed(id=client.starting_id, streams=entries, pending=len(client.starting)))
         client.send_start(b"".join((head, *parts)))
         self._settle(group)
 
@@ -269,7 +269,7 @@ class Fanout:
             delivery = group.deliveries[stream.name]
             if stream.is_book and delivery is not None and delivery.depth and stream.top is None:
                 stream.top = TopBook()
-        data = answer(Subscribed({stream.name: stream.entry() for stream in streams}))
+        data = answer(Subscribed(streams={stream.name: stream.entry() for stream in streams}))
         for client in list(group.clients):
             if any(stream.name in client.resume for stream in streams):
                 entries: dict[str, StreamEntry] = {}
@@ -277,7 +277,7 @@ class Fanout:
                 for stream in streams:
                     entries[stream.name], missed = self._recover(client, stream)
                     parts += missed or ()
-                client.send(b"".join((answer(Subscribed(entries)), *parts)))
+                client.send(b"".join((answer(Subscribed(streams=entries)), *parts)))
             else:
                 client.send(data)
 

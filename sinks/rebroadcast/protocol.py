@@ -199,15 +199,15 @@ class StreamEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 Entries = Mapping[str, StreamEntry]
 
 
-class Subscribed(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="subscribed"):
+class Subscribed(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="subscribed", kw_only=True):
     """
     Streams start here: a book's snapshot (or what was missed) follows, then every event.
 
     With the command's `id` the answer to it; without any `id` streams that have come into being.
     """
 
-    streams: Entries
     id: Id | msgspec.UnsetType = msgspec.UNSET
+    streams: Entries
     pending: int = 0
     """So many streams of a large subscription are still to be announced under the same `id`."""
 
