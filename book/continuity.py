@@ -29,6 +29,12 @@ class Verdict(enum.Enum):
 Rule = Callable[[int, Delta], Verdict]
 """A continuity rule: (sequence of the book, delta) -> verdict."""
 
+# An enumeration's member costs a look-up that is slower than all the rest of a rule.
+_APPLY: Final = Verdict.APPLY
+_STALE: Final = Verdict.STALE
+_GAP: Final = Verdict.GAP
+_AGAIN: Final = Verdict.AGAIN
+
 
 def contiguous(last: int, delta: Delta) -> Verdict:
     """
@@ -37,8 +43,8 @@ def contiguous(last: int, delta: Delta) -> Verdict:
     Sunflower (HitBTC v2), seen in 5,550 of 5,550 captured updates.
     """
     if delta.sequence == last + 1:
-        return Verdict.APPLY
-    return Verdict.STALE if delta.sequence <= last else Verdict.GAP
+        return _APPLY
+    return _STALE if delta.sequence <= last else _GAP
 
 
 def overlapping(last: int, delta: Delta) -> Verdict:
@@ -50,24 +56,24 @@ def overlapping(last: int, delta: Delta) -> Verdict:
     ones may not.
     """
     if delta.sequence == last + 1:
-        return Verdict.APPLY
+        return _APPLY
     if delta.sequence == last:
-        return Verdict.AGAIN
-    return Verdict.STALE if delta.sequence < last else Verdict.GAP
+        return _AGAIN
+    return _STALE if delta.sequence < last else _GAP
 
 
 def monotonic(last: int, delta: Delta) -> Verdict:
     """Accept anything newer: for venues that only promise growing sequences. Holes go unseen."""
     if delta.sequence > last:
-        return Verdict.APPLY
-    return Verdict.AGAIN if delta.sequence == last else Verdict.STALE
+        return _APPLY
+    return _AGAIN if delta.sequence == last else _STALE
 
 
 def chained(last: int, delta: Delta) -> Verdict:
     """Accept the delta that names the book's sequence as its predecessor (Poloniex `lastId`)."""
     if delta.previous == last:
-        return Verdict.APPLY
-    return Verdict.STALE if delta.sequence <= last else Verdict.GAP
+        return _APPLY
+    return _STALE if delta.sequence <= last else _GAP
 
 
 RULES: Final[dict[str, Rule]] = {

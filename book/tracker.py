@@ -28,7 +28,7 @@ before anything else goes out. Every way back publishes a whole `book_snapshot`.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import defaultdict, deque
 from typing import Final
 
 import msgspec
@@ -57,6 +57,7 @@ _OUTCOMES: Final = (
 )
 """What can become of a message, by the word it is counted under; each exactly once."""
 
+_APPLY: Final = Verdict.APPLY
 _WAITING: Final = frozenset({"syncing", "gap"})
 STALE_RUN_MAX: Final = 16
 """So many old deltas in a row, none of which names its time, mean that the venue began anew."""
@@ -99,7 +100,7 @@ class BookTracker(BookPublisher):
         super().__init__(series, synthetic=synthetic)
         self.rule = rule
         self.options = options or TrackerOptions()
-        self.counts: Counter[str] = Counter()
+        self.counts: defaultdict[str, int] = defaultdict(int)
         self.resync_wanted = False
         self.stretch: Stretch | None = None
         """Follows the book while an audit is under way."""
@@ -156,7 +157,7 @@ class BookTracker(BookPublisher):
             self.distrust("checksum", ts_recv, out, received=str(delta.sequence))
             return
         verdict = self.rule(last, delta)
-        if verdict is not Verdict.APPLY and not (verdict is Verdict.AGAIN and self._fresh):
+        if verdict is not _APPLY and not (verdict is Verdict.AGAIN and self._fresh):
             if verdict is Verdict.GAP:
                 self._note_jump(delta, last)
                 self.distrust("sequence", ts_recv, out, expected=str(last + 1), received=str(delta.sequence))
