@@ -310,8 +310,8 @@ class Feed:
             return False
         if tracker is not None and tracker.state != "stale":
             tracker.reset(advice.reason, ts_recv, out)
-        if self.trades.keeps_any:
-            self.trades.interrupted(subscription, advice.reason, ts_recv, out)
+        # Whatever is traded until it is subscribed again is missed.
+        self.trades.interrupted(subscription, advice.reason, ts_recv, out)
         return True
 
     def _resync(self, subscriptions: Sequence[Subscription]) -> None:

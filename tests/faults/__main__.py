@@ -50,6 +50,8 @@ def report(total: Total) -> None:
     print(f"book events {books}, held against the venue's truth {total.counts['compared']}")
     gaps = {name.removeprefix("gap_"): count for name, count in total.counts.items() if name.startswith("gap_")}
     print(f"gaps told: {total.counts['Gap']} (" + ", ".join(f"{name} {gaps[name]}" for name in sorted(gaps)) + ")")
+    audits = {name.removeprefix("audit_"): count for name, count in total.counts.items() if name.startswith("audit_")}
+    print("audits: " + ", ".join(f"{name} {audits[name]}" for name in sorted(audits)))
     print(f"trades {total.counts['Trade']}")
     if heals:
         print(f"well again after the last fault's hour: median {heals[len(heals) // 2]:.2f} s, worst {heals[-1]:.1f} s")

@@ -67,7 +67,6 @@ class Oracle:
         self.counts: Counter[str] = Counter()
         self.books: dict[str, PlainBook] = {}
         self.trades: dict[str, list[Trade | Gap]] = {}
-        self.states: dict[str, str] = {}
         self._truth = truth
         self._stride = stride
         self._seq: dict[tuple[str, str], int] = {}
@@ -87,8 +86,21 @@ class Oracle:
                 self._quote(event)
             elif isinstance(event, Trade):
                 self.trades.setdefault(event.stream, []).append(event)
-            elif isinstance(event, Status) and event.scope == "book":
-                self.states[f"{event.venue}:{event.symbol}:{event.channel}"] = event.state
+            elif isinstance(event, Status):
+                self._status(event)
+
+    def _status(self, status: Status) -> None:
+        stream = f"{status.venue}:{status.symbol}:{status.channel}"
+        if status.scope == "book" and status.state not in {"subscribed", "refused"}:
+            trusted = stream in self.books and self.books[stream].trusted
+            if trusted is not (status.state == "live"):
+                self.blame(
+                    f"{stream}: status {status.state} of a book that is{'' if trusted else ' not'} to be trusted"
+                )
+        elif status.state == "disconnected":
+            for name, book in self.books.items():
+                if book.trusted:
+                    self.blame(f"{name}: disconnected, and no gap says so")
 
     def blame(self, text: str) -> None:
         """Note a violation; the first few are enough."""

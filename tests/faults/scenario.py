@@ -82,6 +82,7 @@ class Scenario(NamedTuple):
     instruments: tuple[Instrument, ...]
     script: FaultScript
     rate: float
+    feed_options: dict[str, Any]
 
     @property
     def trades_complete(self) -> bool:
@@ -110,9 +111,13 @@ def scenario(seed: int, venue: str | None = None) -> Scenario:
     count = rng.choice((1, 2, 2, 3))
     instruments = tuple(rng.sample(INSTRUMENTS[name], count))
     faults = tuple(_fault(rng, name, instruments) for _ in range(rng.randint(1, 6)))
-    return Scenario(
-        seed, name, _options(rng, name), instruments, FaultScript(seed=seed, faults=faults), rng.choice((1.0, 2.0))
-    )
+    if any(fault.fault in {"freeze", "drip", "delay"} for fault in faults):
+        # What is made to cross the present book does not cross an older one, and then nobody could tell.
+        faults = tuple(fault for fault in faults if fault.fault != "crossed")
+    script = FaultScript(seed=seed, faults=faults)
+    rate = rng.choice((0.3, 0.6, 1.0))
+    feed_options = {"audit_every_seconds": rng.choice((60.0, 1.0))}
+    return Scenario(seed, name, _options(rng, name), instruments, script, rate, feed_options)
 
 
 def _options(rng: Random, venue: str) -> Any:

@@ -7,7 +7,7 @@ import contextlib
 import random
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from book.events import Event
@@ -16,6 +16,7 @@ from feeds.budget import Budget
 from feeds.connection import Clock, Connection, Wanted
 from feeds.feed import Feed
 from feeds.recording import Recorder
+from feeds.session import Subscription
 from feeds.simulator.faulty_venue import FaultyVenue
 from feeds.simulator.registry import SIMULATORS
 from feeds.simulator.venue import Truth
@@ -28,6 +29,9 @@ from tests.faults.wire import FakeWire
 
 HEAL_SECONDS = 900.0
 """Longest that a book may take to be live again: several refusals that wait for their turn cost a minute each."""
+BEHIND_MAX = 12
+OLD_SECONDS_MAX = 30.0
+"""Longest that a live book may be behind: what trickles through a narrow pipe is given up after ten seconds."""
 
 
 class _Silence:
@@ -62,7 +66,6 @@ class World:
         stride: int = 7,
         log: Any = None,
         recorder: Recorder | None = None,
-        feed_options: Mapping[str, Any] | None = None,
     ) -> None:
         self.plan = plan
         self.loop = loop
@@ -77,7 +80,7 @@ class World:
         self.overheard: Callable[[list[Event]], None] | None = None
         """Hears everything before the oracle does."""
         venue = VENUES[plan.venue]
-        options = venue.Options(**(feed_options or {}))
+        options = venue.Options(**plan.feed_options)
         self.feed = Feed(venue, options, epoch="e")
         self.connection = Connection(
             self.feed,
@@ -92,7 +95,7 @@ class World:
             dialer=self.wire.dial,  # type: ignore[arg-type]
             clock=Clock(loop.wall_ns, loop.time),
         )
-        self.wire_symbols: dict[str, str] = {}
+        self._kept_up: dict[Subscription, float] = {}
 
     def truth(self, symbol: str, _channel: str, sequence: int) -> Truth | None:
         wire_symbol = next((one.wire_symbol for one in self.feed.subscriptions if one.symbol == symbol), None)
@@ -107,7 +110,26 @@ class World:
             self.overheard(events)
         self.oracle.publish(events)
 
+    def _look_for_old_books(self) -> None:
+        """A live book keeps up with its venue, whatever its sequence numbers say."""
+        now = self.loop.time()
+        for subscription, tracker in self.feed.trackers.items():
+            newest = self.newest(subscription)
+            up_to_date = tracker.sequence is None or newest is None or abs(newest - tracker.sequence) <= BEHIND_MAX
+            if tracker.state != "live" or up_to_date:
+                self._kept_up[subscription] = now
+            elif now - self._kept_up.get(subscription, now) > OLD_SECONDS_MAX:
+                self._kept_up[subscription] = now
+                self.oracle.blame(f"{subscription.stream}: live at {tracker.sequence}, the venue is at {newest}")
+
+    def newest(self, subscription: Subscription) -> int | None:
+        """Return the venue's present sequence of a book."""
+        transport = self.connection._transport
+        number = None if transport is None else transport.connection.connection_id  # type: ignore[attr-defined]
+        return self.venue.sequence(subscription.wire_symbol, number)
+
     def _follow(self) -> None:
+        self._look_for_old_books()
         for ledger in self.ledgers.values():
             ledger.follow()
 
@@ -151,6 +173,7 @@ class World:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
+        self.oracle.counts.update({f"audit_{name}": count for name, count in self.feed.audit.counts.items()})
         return Outcome(self.plan.seed, self.oracle.violations, self.oracle.counts, healed, self.venue.injected)
 
     @staticmethod
@@ -166,11 +189,9 @@ class World:
             if tracker.state != "live":
                 continue
             oracle.compare(subscription.stream)
-            transport = self.connection._transport
-            number = None if transport is None else transport.connection.connection_id  # type: ignore[attr-defined]
-            newest = self.venue.sequence(subscription.wire_symbol, number)
-            if newest is not None and tracker.sequence is not None and tracker.sequence < newest - 12:
-                oracle.blame(f"{subscription.stream}: live at {tracker.sequence}, the venue is at {newest}")
+            newest = self.newest(subscription)
+            if newest is not None and tracker.sequence is not None and abs(newest - tracker.sequence) > BEHIND_MAX:
+                oracle.blame(f"{subscription.stream}: in the end at {tracker.sequence}, the venue is at {newest}")
         for subscription in feed.subscriptions:
             if subscription.channel == "trade":
                 published = oracle.trades.get(subscription.stream, [])
@@ -183,11 +204,11 @@ class World:
             oracle.blame(f"the venue's limits were broken: {dict(violations)}")
 
 
-def live(plan: Scenario, *, stride: int = 7, feed_options: Mapping[str, Any] | None = None) -> Outcome:
+def live(plan: Scenario, *, stride: int = 7) -> Outcome:
     """Run a scenario from start to end; the same scenario gives the same outcome."""
     loop = VirtualLoop()
 
     async def main() -> Outcome:
-        return await World(plan, loop, stride=stride, feed_options=feed_options).live_through()
+        return await World(plan, loop, stride=stride).live_through()
 
     return run(main(), loop)
