@@ -100,6 +100,8 @@ class HealthWatch:
             ],
             "sinks": [
                 {
+                    # What all sinks have stands above what one of them calls by the same word.
+                    **sink.describe(),
                     "name": sink.name,
                     "type": sink.kind,
                     "failed": service.failed_sinks.get(sink.name),
@@ -113,7 +115,6 @@ class HealthWatch:
                     "in_flight": sink.in_flight,
                     "queue_bytes": sink.queue_bytes[0],
                     "queue_bytes_max": sink.queue_bytes[1],
-                    **sink.describe(),
                 }
                 for sink in service.sinks
             ],

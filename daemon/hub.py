@@ -34,6 +34,8 @@ class Hub(Directory):
         self._last: dict[str, Event] = {}
         self._trackers = trackers
         self._listeners: list[Callable[[Batch], None]] = []
+        self.failed: Callable[[str, Exception], None] = _ignore
+        """Told of the name and error of a sink or listener that broke its promise not to raise."""
 
     def publish(self, events: list[Event]) -> None:
         """Queue events for this turn's batch."""
@@ -65,9 +67,17 @@ class Hub(Directory):
         for event in batch.events:
             last[event.stream] = event
         for sink in self.sinks:
-            sink.write(batch)
+            try:
+                sink.write(batch)
+            except Exception as error:  # noqa: BLE001 (a bug in one sink must not cost the others a batch)
+                unaccounted = sink.counts.missing(sink.in_flight)
+                sink.counts.dropped["internal_error"] += unaccounted
+                self.failed(sink.name, error)
         for listener in self._listeners:
-            listener(batch)
+            try:
+                listener(batch)
+            except Exception as error:  # noqa: BLE001 (nor may a listener)
+                self.failed(type(listener).__name__, error)
 
     def listen(self, listener: Callable[[Batch], None]) -> None:
         """Call `listener` with every batch after the sinks (coverage ledger, latency sampling)."""
@@ -97,3 +107,7 @@ class Hub(Directory):
             if tracker.series.stream == stream:
                 return tracker.current(tracker.ts_recv)
         return None
+
+
+def _ignore(_name: str, _error: Exception) -> None:
+    """Nobody wants to know."""

@@ -98,6 +98,7 @@ class Service:
         self._sink_tasks: dict[str, asyncio.Task[None]] = {}
         self.transitions = TransitionLog(log)
         self.hub.listen(self.transitions.batch)
+        self.hub.failed = self._part_failed
 
     def trackers(self) -> Sequence[BookTracker]:
         """Return the trackers of all books."""
@@ -235,6 +236,9 @@ class Service:
             sink.reopen()
 
     # Inner steps
+
+    def _part_failed(self, name: str, error: Exception) -> None:
+        self.log.error("daemon.failed", part=name, error=f"{type(error).__name__}: {error}", exc_info=error)
 
     def _note_positions(self, connection: Connection) -> None:
         self._positions |= {series.stream: series.position for series in connection.feed.series.values()}

@@ -78,7 +78,16 @@ class Program:
         return await self._wait(self.log, {"event": event, **fields})
 
     async def status(self) -> dict[str, Any]:
-        """What /status answers."""
+        """What /status answers, having made sure that every sink accounts for every event."""
+        status = await self._status()
+        for sink in status["sinks"]:
+            gone = sink["written"] + sink["filtered"] + sink["conflated"] + sink["in_flight"]
+            gone += sum(sink["dropped"].values()) + sum(sink["rejected"].values())
+            assert sink["taken"] == gone, sink
+            assert sink["taken"] == status["events"], sink
+        return status
+
+    async def _status(self) -> dict[str, Any]:
         address = (await self.wait_for_log("ops.listening"))["address"]
         async with aiohttp.ClientSession() as session, session.get(f"http://{address}/status") as answer:
             return dict(json.loads(await answer.read()))

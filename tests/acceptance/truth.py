@@ -22,6 +22,7 @@ from feeds.simulator.sfox import SfoxVenue
 from feeds.venues import VENUES
 from sinks.websocket import WebsocketConfig
 from tests.acceptance.reduction import PlainBook
+from tests.loss import assert_nothing_unaccounted
 
 CHANNELS = {
     "sunflower": ("book", "trade", "ticker", "candle:M1"),
@@ -118,4 +119,6 @@ async def run_comparison(seconds: float, folder: str, seed: int = 1, rate: float
         finally:
             service.stop("test over")
             await running
+        run = [connection.feed for connection in service.connections.values()]
+        assert_nothing_unaccounted(run, service.hub, service.sinks)
         return comparison

@@ -90,3 +90,29 @@ async def test_every_sink_shares_one_encoding(hub: Hub):
     assert isinstance(first, Memory)
     assert isinstance(second, Memory)
     assert first.batches[0].lines is second.batches[0].lines
+
+
+async def test_a_sink_that_raises_costs_no_other_sink_anything_and_is_told(hub: Hub):
+    """A bug in one sink or listener loses that one's batch, counted; the others get every batch."""
+
+    class Broken(Memory):
+        def write(self, batch: Batch) -> None:
+            self.counts.taken += len(batch)
+            raise RuntimeError("oops")
+
+    def listener(batch: Batch) -> None:
+        raise ValueError("listener")
+
+    told: list[str] = []
+    hub.failed = lambda name, error: told.append(f"{name}: {error}")
+    broken = Broken(hub)
+    hub.sinks.insert(0, broken)
+    hub.listen(listener)
+    hub.publish([status(1), status(2)])
+    hub.flush()
+    memory = hub.sinks[1]
+    assert isinstance(memory, Memory)
+    assert [len(batch) for batch in memory.batches] == [2]
+    assert broken.counts.dropped == {"internal_error": 2}
+    assert broken.counts.missing(0) == 0
+    assert told == ["memory: oops", "function: listener"]
