@@ -59,6 +59,9 @@ class Case(NamedTuple):
     messages: int
     rate: float = 0.0
     """Turns a second; 0 is as fast as possible."""
+    stopped: int = 0
+    """Subscribers besides who never read."""
+    budget_bytes: int = 1 << 30
 
 
 class Result(NamedTuple):
@@ -67,20 +70,30 @@ class Result(NamedTuple):
     per_cpu_second: float
     per_second: float
     delays: list[float]
-    """Seconds from publishing to reading, sampled."""
+    """Seconds from publishing to reading, sampled, in ascending order."""
+    held_bytes: int = 0
+    """The most that waited for one subscriber."""
+
+    def delay(self, percent: int) -> float:
+        """Return a percentile of the delays in milliseconds."""
+        return self.delays[len(self.delays) * percent // 100] * 1000
 
 
 class Readers:
     """N subscribers on plain sockets in one thread of this process; they count bytes, and sample delays."""
 
-    def __init__(self, port: int, clients: int, *, timed: bool) -> None:
+    def __init__(self, port: int, clients: int, *, timed: bool, stopped: int = 0) -> None:
         self.bytes = 0
         self.delays: list[float] = []
         self._timed = timed
         self._poll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
-        for _ in range(clients):
-            one = socket.create_connection(("127.0.0.1", port))
+        self._stopped: list[socket.socket] = []
+        for number in range(clients + stopped):
+            one = socket.socket()
+            if number >= clients:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # or the kernel would hold it all
+            one.connect(("127.0.0.1", port))
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             one.sendall(_HANDSHAKE)
             head = b""
@@ -89,6 +102,9 @@ class Readers:
             mask = b"\0\0\0\0"
             one.sendall(bytes((0x81, 0x80 | len(_SUBSCRIBE))) + mask + _SUBSCRIBE)
             one.settimeout(0)
+            if number >= clients:
+                self._stopped.append(one)
+                continue
             self._sockets[one.fileno()] = one
             self._poll.register(one.fileno(), select.EPOLLIN)
         self._thread = threading.Thread(target=self._read)
@@ -120,7 +136,7 @@ class Readers:
     def close(self) -> None:
         """Read to the end."""
         self._thread.join()
-        for one in self._sockets.values():
+        for one in (*self._sockets.values(), *self._stopped):
             one.close()
         self._poll.close()
 
@@ -129,23 +145,38 @@ def measure(case: Case, seconds: float) -> Result:
     """Run one server with its subscribers."""
     python = str(PEERS_PYTHON) if case.stack == "picows" else sys.executable
     command = [python, str(Path(__file__).with_name("fanout_servers.py")), case.stack, "--loop", case.loop]
-    command += ["--clients", str(case.clients), "--messages", str(case.messages), "--seconds", str(seconds)]
-    command += ["--rate", str(case.rate), "--bytes", str(MESSAGE_BYTES), "--core", str(_CORES[-1])]
+    command += [
+        "--clients",
+        str(case.clients + case.stopped),
+        "--messages",
+        str(case.messages),
+        "--seconds",
+        str(seconds),
+    ]
+    command += [
+        "--budget",
+        str(case.budget_bytes),
+        "--rate",
+        str(case.rate),
+        "--bytes",
+        str(MESSAGE_BYTES),
+        "--core",
+        str(_CORES[-1]),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)  # noqa: S603 (our own)
     assert process.stdout is not None
-    readers = Readers(int(process.stdout.readline()), case.clients, timed=bool(case.rate))
+    readers = Readers(int(process.stdout.readline()), case.clients, timed=bool(case.rate), stopped=case.stopped)
     try:
         done: dict[str, Any] = json.loads(process.stdout.readline())
     finally:
         process.wait(30)
         readers.close()
-    expected = done["deliveries"] * len(frame(b"x" * MESSAGE_BYTES))
+    expected = done["deliveries"] // (case.clients + case.stopped) * case.clients * len(frame(b"x" * MESSAGE_BYTES))
     # Handshakes and snapshots are not counted as deliveries; everything published must have arrived.
     assert readers.bytes >= expected, f"{case}: {readers.bytes} bytes arrived of {expected}"
-    return Result(
-        done["deliveries"] / done["cpu_seconds"], done["deliveries"] / done["wall_seconds"], sorted(readers.delays)
-    )
+    rates = (done["deliveries"] / done["cpu_seconds"], done["deliveries"] / done["wall_seconds"])
+    return Result(*rates, sorted(readers.delays), done.get("held_bytes", 0))
 
 
 def available() -> list[tuple[str, str]]:
@@ -195,11 +226,32 @@ def latency(clients: int, messages: Sequence[int], rounds: int, seconds: float) 
             rate = most / 2 / clients / each
             found = []
             for _ in range(rounds):
-                delays = measure(Case(stack, loop, clients, each, rate), seconds).delays
-                found.append((delays[len(delays) // 2], delays[len(delays) * 99 // 100]))
-            p50, p99 = (statistics.median(column) * 1000 for column in zip(*found, strict=True))
+                result = measure(Case(stack, loop, clients, each, rate), seconds)
+                found.append((result.delay(50), result.delay(99)))
+            p50, p99 = (statistics.median(column) for column in zip(*found, strict=True))
             cells.append(f"{p50:.2f} / {p99:.2f} ({rate * each:,.0f} msg/s)")
         print(f"| {stack} / {loop} | " + " | ".join(cells) + " |")
+
+
+def isolation(clients: int, rounds: int, seconds: float) -> None:
+    """Print what one subscriber that has stopped reading costs the others: nothing, within the noise."""
+    budget = 1 << 20
+    print(f"\n{clients} subscribers, 500 turns of 8 a second, with and without one that never reads: p50 / p99 in ms\n")
+    print("| server | without | with | p99 ratio, range over rounds | most held for it |")
+    print("|---|---|---|---|---|")
+    for loop in ("asyncio", "uvloop"):
+        pairs = []
+        for _ in range(rounds):
+            case = Case("skulk", loop, clients, 8, 500.0, 0, budget)
+            pairs.append((measure(case, seconds), measure(case._replace(stopped=1), seconds)))
+        cells = [
+            " / ".join(f"{statistics.median(result.delay(percent) for result in column):.2f}" for percent in (50, 99))
+            for column in zip(*pairs, strict=True)
+        ]
+        ratios = sorted(other.delay(99) / alone.delay(99) for alone, other in pairs)
+        shown = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        held = max(other.held_bytes for _, other in pairs)
+        print(f"| skulk / {loop} | {cells[0]} | {cells[1]} | {shown} | {held:,} of {budget:,} bytes |")
 
 
 def install() -> None:
@@ -214,6 +266,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fanout", description=__doc__.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer and shorter measurements")
     parser.add_argument("--latency", action="store_true", help="delays too")
+    parser.add_argument("--isolation", action="store_true", help="what a stopped reader costs the others, too")
+    parser.add_argument("--only-isolation", action="store_true", help="that alone")
     parser.add_argument("--install", action="store_true", help="install the peers that are no dependency, and end")
     parser.add_argument("--clients", type=int, nargs="+", default=[10, 100, 500])
     parser.add_argument("--messages", type=int, nargs="+", default=[1, 8, 32])
@@ -229,9 +283,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     if len(_CORES) > 1:
         os.sched_setaffinity(0, _CORES[:-1])
+    if arguments.only_isolation:
+        isolation(50, arguments.rounds, arguments.seconds)
+        return
     throughput(arguments.clients, arguments.messages, arguments.rounds, arguments.seconds)
     if arguments.latency:
         latency(100, arguments.messages, arguments.rounds, arguments.seconds)
+    if arguments.isolation:
+        isolation(50, arguments.rounds, arguments.seconds)
 
 
 if __name__ == "__main__":

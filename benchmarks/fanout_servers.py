@@ -30,7 +30,9 @@ _STAMP: Final = b"0000000000000000000"
 class Server(ABC):
     """Something that accepts subscribers and sends every message to all of them."""
 
-    def __init__(self, message_bytes: int) -> None:
+    def __init__(self, message_bytes: int, budget_bytes: int) -> None:
+        self.budget_bytes = budget_bytes
+        """What may wait for one subscriber, where the server has such a limit."""
         filler = b"x" * (message_bytes - len(self._message(_STAMP, b"")))
         self._filler = filler
 
@@ -197,7 +199,10 @@ class Skulk(Server):
         self._hub = Hub()
         context = SinkContext("websocket", self._hub, Silence(), {}, time.time_ns, "/nonexistent")
         config = WebsocketConfig(
-            listen="127.0.0.1:0", client_buffer_bytes_max=1 << 30, commands_per_second=1e6, ping_interval_seconds=0
+            listen="127.0.0.1:0",
+            client_buffer_bytes_max=self.budget_bytes,
+            commands_per_second=1e6,
+            ping_interval_seconds=0,
         )
         self._sink = WebsocketSink(context, config)
         self._hub.sinks.append(self._sink)
@@ -276,21 +281,22 @@ async def pace(server: Server, clients: int, messages: int, seconds: float, rate
     loop = asyncio.get_running_loop()
     begin = loop.time()
     cpu, wall = time.process_time(), time.perf_counter()
-    turns = 0
+    turns = held = 0
     while (now := loop.time()) < begin + seconds:
         if now >= begin + turns / rate:
             server.turn(messages)
             turns += 1
+            held = max(held, server.held())
             await asyncio.sleep(0)
         else:
             await asyncio.sleep(begin + turns / rate - now)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    return {"deliveries": turns * messages * clients, "cpu_seconds": cpu, "wall_seconds": wall}
+    return {"deliveries": turns * messages * clients, "cpu_seconds": cpu, "wall_seconds": wall, "held_bytes": held}
 
 
 async def serve(arguments: argparse.Namespace) -> None:
     """Listen, wait for everybody, publish, report."""
-    server = SERVERS[arguments.stack](arguments.bytes)
+    server = SERVERS[arguments.stack](arguments.bytes, arguments.budget)
     sys.stdout.write(f"{await server.open()}\n")
     sys.stdout.flush()
     async with asyncio.timeout(30):
@@ -312,6 +318,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=10)
     parser.add_argument("--messages", type=int, default=1)
     parser.add_argument("--bytes", type=int, default=300)
+    parser.add_argument("--budget", type=int, default=1 << 30)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--core", type=int, default=-1)
