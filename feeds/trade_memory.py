@@ -13,7 +13,7 @@ from typing import Final
 
 from book.events import Trade
 
-REMEMBERED_MAX: Final = 4096
+REMEMBERED_MAX: Final = 1024
 _NS_A_MILLISECOND: Final = 1_000_000
 
 Key = tuple[int, Decimal, Decimal, str | None]
