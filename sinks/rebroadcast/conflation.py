@@ -9,7 +9,6 @@ for, so that a hole can still be told from a merge.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -29,7 +28,7 @@ _LATEST: Final = (Quote, VenueQuote, Ticker, Candle)
 """Where only the newest matters. Everything else is passed on at once, never merged."""
 
 LevelKey = tuple[Decimal, str]
-"""A price by value, and the source where levels have one."""
+"""A price by value, of bids negated so that the best come first, and the source where levels have one."""
 
 
 class Message(NamedTuple):
@@ -45,8 +44,12 @@ def _price(text: str) -> Decimal:
     return Decimal(text)
 
 
-def _key(level: Level) -> LevelKey:
-    return _price(level[0]), level[2] if len(level) > 2 else ""  # noqa: PLR2004 (price, size, source)
+def _bid(level: Level) -> LevelKey:
+    return -_price(level[0]), level[2] if len(level) > 2 else ""  # noqa: PLR2004 (price, size, source)
+
+
+def _ask(level: Level) -> LevelKey:
+    return _price(level[0]), level[2] if len(level) > 2 else ""  # noqa: PLR2004
 
 
 def _framed(event: Event, merged: int) -> bytes:
@@ -79,9 +82,10 @@ class MergedBook:
             self._asks.clear()
             return
         self.delta = event
-        for side, levels in ((self._bids, event.bids), (self._asks, event.asks)):
-            for level in levels:
-                side[_key(level)] = level
+        for level in event.bids:
+            self._bids[_bid(level)] = level
+        for level in event.asks:
+            self._asks[_ask(level)] = level
 
     @property
     def full(self) -> bool:
@@ -99,7 +103,7 @@ class MergedBook:
         """Return what it comes to: a snapshot, a delta, or both in this order."""
         events: list[Event] = [] if self.snapshot is None else [self.snapshot]
         if self.delta is not None:
-            bids = [self._bids[key] for key in sorted(self._bids, reverse=True)]
+            bids = [self._bids[key] for key in sorted(self._bids)]
             asks = [self._asks[key] for key in sorted(self._asks)]
             events.append(msgspec.structs.replace(self.delta, bids=bids, asks=asks))
         return events
@@ -175,39 +179,48 @@ class TopBook:
     def take(self, event: Event) -> None:
         """Apply one event of the book's stream."""
         if isinstance(event, BookSnapshot):
-            self._bids = SortedDict({_key(level): level for level in event.bids})
-            self._asks = SortedDict({_key(level): level for level in event.asks})
+            self._bids = SortedDict({_bid(level): level for level in event.bids})
+            self._asks = SortedDict({_ask(level): level for level in event.asks})
             self.whole = True
             self.snapshots += 1
             self.last = event
         elif isinstance(event, BookDelta):
-            for side, levels in ((self._bids, event.bids), (self._asks, event.asks)):
-                for level in levels:
-                    if is_zero(level[1]):
-                        side.pop(_key(level), None)
-                    else:
-                        side[_key(level)] = level
+            _apply(self._bids, {_bid(level): level for level in event.bids})
+            _apply(self._asks, {_ask(level): level for level in event.asks})
             self.last = event
         elif isinstance(event, Gap) and event.state != "stale":
             self.whole = False
 
     def top(self, depth: int) -> tuple[dict[LevelKey, Level], dict[LevelKey, Level]]:
         """Return the best `depth` levels of each side, best first."""
-        bids = self._bids.items()[: -depth - 1 : -1]
-        return dict(bids), dict(self._asks.items()[:depth])
+        return dict(self._bids.items()[:depth]), dict(self._asks.items()[:depth])
 
 
 class View:
     """What a group of subscribers was last shown of a book's best levels."""
 
-    __slots__ = ("_asks", "_bids", "_snapshots", "_state", "base", "book", "channel", "depth", "dirty", "interval")
+    __slots__ = (
+        "_asks",
+        "_bids",
+        "_snapshots",
+        "_state",
+        "base",
+        "book",
+        "channel",
+        "depth",
+        "dirty",
+        "epoch",
+        "interval",
+    )
 
-    def __init__(self, channel: str, delivery: Delivery, book: TopBook, base: int, *, shown: bool = True) -> None:
+    def __init__(
+        self, channel: str, delivery: Delivery, book: TopBook, place: tuple[str, int], *, shown: bool = True
+    ) -> None:
         self.channel = channel
         self.interval = delivery.interval_milliseconds
         self.depth = delivery.depth
         self.book = book
-        self.base = base
+        self.epoch, self.base = place
         """The number up to which all has been told."""
         self.dirty = False
         self._snapshots = book.snapshots if shown else -1
@@ -241,7 +254,7 @@ class View:
         if book.snapshots != self._snapshots:
             kind, told_bids, told_asks = BookSnapshot, list(bids.values()), list(asks.values())
         else:
-            told_bids = _changes(self._bids, bids, best_high=True)
+            told_bids = _changes(self._bids, bids)
             told_asks = _changes(self._asks, asks)
             if not told_bids and not told_asks and last.state == self._state:
                 return []
@@ -266,12 +279,20 @@ class View:
         return [Message(self.channel, merged, _framed(event, merged))]
 
 
-def _changes(old: dict[LevelKey, Level], new: dict[LevelKey, Level], *, best_high: bool = False) -> list[Level]:
+def _apply(side: SortedDict[LevelKey, Level], levels: dict[LevelKey, Level]) -> None:
+    for key, level in levels.items():
+        if is_zero(level[1]):
+            side.pop(key, None)
+        else:
+            side[key] = level
+
+
+def _changes(old: dict[LevelKey, Level], new: dict[LevelKey, Level]) -> list[Level]:
     changes = {key: level for key, level in new.items() if old.get(key) != level}
     for key, level in old.items():
         if key not in new:
             changes[key] = (level[0], "0") if len(level) == 2 else (level[0], "0", level[2])  # noqa: PLR2004
-    return [changes[key] for key in sorted(changes, reverse=best_high)]
+    return [changes[key] for key in sorted(changes)]
 
 
 class Conflator:
@@ -326,8 +347,9 @@ class Conflator:
         stream = event.stream
         if delivery.depth and book is not None:
             view = self._views.get(stream)
-            if view is None:
-                view = self._views[stream] = View(channel, delivery, book, event.seq - 1, shown=False)
+            if view is None or view.epoch != event.epoch:
+                view = View(channel, delivery, book, (event.epoch, event.seq - 1), shown=False)
+                self._views[stream] = view
             if isinstance(event, Gap):
                 return view.gap(event)
             view.dirty = True
@@ -365,11 +387,3 @@ def is_live(event: Event) -> bool:
 def _mergeable(event: Event) -> bool:
     """Tell whether a later event may stand for this one: never where it says that a book is not to be trusted."""
     return isinstance(event, _LATEST) or is_live(event)
-
-
-def conflated(messages: Iterable[Message]) -> dict[str, int]:
-    """Return by channel how many events are not sent because another message stands for them."""
-    counts: dict[str, int] = {}
-    for message in messages:
-        counts[message.channel] = counts.get(message.channel, 0) + message.merged - 1
-    return counts

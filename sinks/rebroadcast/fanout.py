@@ -288,7 +288,8 @@ class Fanout:
         depth = delivery.depth if delivery is not None and stream.is_book else 0
         snapshot = stream.top_snapshot(self._directory, self.counts, depth) if depth else None
         if depth and delivery is not None and stream.top is not None:
-            group.conflator.look(stream.name, View(stream.channel, delivery, stream.top, stream.ring.seq))
+            place = (stream.ring.epoch, stream.ring.seq)
+            group.conflator.look(stream.name, View(stream.channel, delivery, stream.top, place))
         entry, missed = self._recover(client, stream, views=bool(depth))
         if missed is None and stream.is_book and not depth:
             snapshot = stream.snapshot(self._directory, self.counts)
