@@ -12,7 +12,7 @@ import pytest
 
 from book.events import BookSnapshot
 from daemon.subscriber import Notice, Position, StreamEvent, Subscriber, SubscriberError, SubscriberState, Update
-from daemon.tail import tail
+from daemon.tail import event_line, notice_line, tail
 from tests.sinks.market import Market
 from tests.sinks.rebroadcast import PATIENCE_SECONDS, serving
 
@@ -237,3 +237,79 @@ async def test_tail_prints_every_event(kind):
     else:
         assert "sunflower:ETH-BTC:trade #1 trade buy 2 @ 100.5" in lines[1]
         assert "live" in lines[0]
+
+
+async def test_addresses_of_all_kinds(tmp_path):
+    """A websocket address, the bare `host:port` of a configuration, a unix socket; and what is none of them."""
+    market = Market()
+    async with serving(market) as sink, serving(market, listen=f"unix:{tmp_path / 'ws.sock'}") as other:
+        for url in (sink.url, sink.address, other.url):
+            subscriber = Subscriber(url, SubscriberState())
+            async with contextlib.aclosing(subscriber.updates()) as updates:
+                assert await anext(updates) == Notice("connected", detail=url)
+    with pytest.raises(SubscriberError, match="no websocket address"):
+        await anext(Subscriber("http://127.0.0.1:1", SubscriberState()).updates())
+
+
+async def test_a_server_that_is_not_there_yet_is_waited_for():
+    """Back-off doubles, is jittered and capped, and is forgotten when data comes."""
+    market = Market()
+    async with serving(market) as sink:
+        address = sink.address
+    subscriber = Subscriber(address, SubscriberState(), backoff_seconds_min=0.001, rng=lambda: 1.0)
+    async with contextlib.aclosing(subscriber.updates()) as updates:
+        assert kinds([await anext(updates), await anext(updates)]) == ["disconnected", "disconnected"]
+        async with serving(market, listen=address) as sink:
+            while kinds([await anext(updates)]) != ["connected"]:
+                pass
+            coming = asyncio.ensure_future(anext(updates))
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not any(client.rules for client in sink.fanout.clients):
+                    await asyncio.sleep(0.001)
+                market.trade("ETH-BTC")
+                assert kinds([await coming]) == ["trade 1"]
+        assert await anext(updates) == Notice("disconnected", detail="1001 shutting down")
+    assert Subscriber("x", SubscriberState(), rng=lambda: 1.0)._backoff() == 0.25
+    patient = Subscriber("x", SubscriberState(), rng=lambda: 0.0)
+    assert [patient._backoff() for _ in range(8)] == [0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 7.5, 7.5]
+
+
+# What a person reads
+
+
+def read(text: str) -> StreamEvent:
+    fields = json.loads(text)
+    return StreamEvent(fields["type"], fields["stream"], fields["epoch"], fields["seq"], fields.get("merged", 1), text)
+
+
+def test_lines_for_people():
+    book = holding(*BOOKED).books[BOOK]
+    rows = [
+        (delta(5), "#5 book_delta live 5 @ 9 | 1 @ 10, 1+0 levels"),
+        (event("trade", 2, ts_recv=1_500_000_000, side="buy", size="2", price="100.5"), "#2 trade buy 2 @ 100.5"),
+        (event("trade", 2, side=None, size="2", price="1"), "#2 trade ? 2 @ 1"),
+        (event("quote", 3, merged=4, bid=["9", "1"], ask=None), "#3 quote (+3 merged) 1 @ 9 | -"),
+        (event("ticker", 3, last="7", low=None, venue="v", synthetic=True), "#3 ticker last=7"),
+    ]
+    for text, line in rows:
+        assert event_line(read(text), book).endswith(line)
+    assert event_line(read(rows[1][0]), None).startswith("00:00:01.500000 sunflower:ETH-BTC:trade #2 trade buy")
+    notices = {
+        Notice("connected", detail="ws://x"): "-- connected: ws://x",
+        Notice("hole", TRADE, "gone", Position("e", 1), Position("e", 4)): f"-- hole {TRADE} after e/1, now e/4: gone",
+        Notice("slow"): "-- slow",
+    }
+    assert {notice: notice_line(notice) for notice in notices} == notices
+
+
+async def test_tail_ends_when_its_reader_is_gone():
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    market = Market()
+    async with serving(market) as sink:
+        market.snapshot("ETH-BTC")
+        market.hub.flush()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await tail(sink.url, output=Closed(), notices=io.StringIO())
