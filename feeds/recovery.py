@@ -29,6 +29,8 @@ from feeds.venue import FeedOptions
 _GAPS_A_MINUTE_MAX: Final = 3
 _MINUTE: Final = 60.0
 _ASKS_MAX: Final = 3
+EAGER_SECONDS: Final = 1.5
+"""Deltas that come for so long without their snapshot mean that it was lost."""
 LATE_SECONDS: Final = 10.0
 """Frames that come so much later than they used to come through a pipe that is too narrow."""
 _DRIFT: Final = 0.001
@@ -70,6 +72,7 @@ class _Watch:
         "retry_at",
         "sequence",
         "silence",
+        "silent_for",
         "state_since",
         "was",
     )
@@ -93,7 +96,8 @@ class _Watch:
         """Reconnects on its account since it was last well."""
         self.retry_at: float | None = None
         self.sequence: int | None = None
-        """Of the book when it fell silent."""
+        """Of the book when it fell silent, and for how long it had been by then."""
+        self.silent_for = 0.0
         self.was = ""
         self.state_since = now
         self.live_since: float | None = None
@@ -142,6 +146,7 @@ class Recovery:
     def asked(self, subscription: Subscription) -> None:
         """It was asked for; the command may wait for the budget."""
         watch = self._watch(subscription)
+        watch.silence.forgive(self._now)
         watch.queued_since = self._now
         watch.due_since = watch.retry_at = None
         watch.on_wire = False
@@ -232,9 +237,9 @@ class Recovery:
 
     def _listen(self, watch: _Watch, subscription: Subscription, tracker: BookTracker | None, now: float) -> None:
         if subscription.frames != watch.frames:
-            # A silence at whose end the book had not moved on was a quiet market, else a fault.
-            moved = watch.sequence is not None and tracker is not None and tracker.sequence != watch.sequence
-            watch.silence.heard(subscription.frames - watch.frames, now, learn=not moved)
+            if watch.sequence is not None and tracker is not None and tracker.sequence == watch.sequence:
+                watch.silence.accept(watch.silent_for)  # the book had not moved on: a quiet market
+            watch.silence.heard(subscription.frames - watch.frames, now)
             watch.frames = subscription.frames
             watch.sequence = None
         state = subscription.state if tracker is None else tracker.state
@@ -256,20 +261,31 @@ class Recovery:
                 watch.gaps.clear()
                 return Advice("gaps", action="reconnect")
             return Advice("gap", action="resync")
-        state = tracker.state
-        if state == "live":
+        if tracker.state == "live":
             if watch.silence.silent(now):
-                watch.sequence = tracker.sequence
+                watch.sequence, watch.silent_for = tracker.sequence, now - watch.silence.heard_at
                 return Advice("silent", mark="stale", action="resync")
             return None
-        if state == "crossed":
+        if tracker.state == "crossed":
             patience = self._options.crossed_grace_seconds * 2.0 ** min(watch.level, 6)
             if now - watch.state_since > patience:
                 watch.level += 1
                 watch.state_since = now
                 return Advice("crossed", action="resync")
             return None
-        if watch.due_since is not None and now - watch.due_since > self._options.snapshot_timeout_seconds:
+        return self._look_at_unanswered(watch, tracker, now, others_live=others_live)
+
+    def _look_at_unanswered(
+        self, watch: _Watch, tracker: BookTracker, now: float, *, others_live: bool
+    ) -> Advice | None:
+        """Judge a book that was asked for and has not come."""
+        if watch.due_since is None:
+            return None
+        waited = now - watch.due_since
+        if tracker.kept and not watch.resynced and waited > EAGER_SECONDS:
+            # Deltas come and no snapshot: it was lost on the way, and will not come.
+            return Advice("no_snapshot", action="resync")
+        if waited > self._options.snapshot_timeout_seconds:
             watch.due_since = None
             reason = "snapshot_timeout" if tracker.waiting else "silent"
             return Advice(reason, action="reconnect" if watch.resynced or not others_live else "resync")
@@ -278,7 +294,7 @@ class Recovery:
     def _look_at_other(self, watch: _Watch, subscription: Subscription, now: float) -> Advice | None:
         if subscription.state == "active":
             if watch.silence.silent(now):
-                watch.silence.accept(now)
+                watch.silence.accept(now - watch.silence.heard_at)
                 return Advice("silent", mark="stale", action="resync")
             return None
         if watch.due_since is not None and now - watch.due_since > self._options.snapshot_timeout_seconds:

@@ -22,7 +22,7 @@ class Staleness:
     anything came. Time comes in; a quarter of a second more or less plays no part.
     """
 
-    __slots__ = ("_alarmed", "_arrivals", "_ceiling", "_factor", "_floor", "_longest", "_untaught", "heard_at")
+    __slots__ = ("_alarmed", "_arrivals", "_ceiling", "_deaf", "_factor", "_floor", "_longest", "_untaught", "heard_at")
 
     def __init__(self, floor: float, ceiling: float, untaught: float, now: float, factor: float = 4.0) -> None:
         self.heard_at = now
@@ -33,6 +33,8 @@ class Staleness:
         self._longest = 0.0
         self._arrivals = 0
         self._alarmed = False
+        self._deaf = True
+        """Nothing could be said lately, so that this silence teaches nothing."""
 
     @property
     def limit_seconds(self) -> float:
@@ -41,14 +43,14 @@ class Staleness:
             return self._untaught
         return min(max(self._factor * self._longest, self._floor), self._ceiling)
 
-    def heard(self, count: int, now: float, *, learn: bool = True) -> None:
-        """Take note of `count` arrivals since the last look; not `learn` where the silence was a fault."""
+    def heard(self, count: int, now: float) -> None:
+        """Take note of `count` arrivals since the last look; a silence after an alarm teaches nothing by itself."""
         silence = now - self.heard_at
         self.heard_at = now
-        self._alarmed = False
         self._arrivals += count
-        if learn:
+        if not self._deaf and not self._alarmed:
             self._longest = max(silence, self._longest * 0.5 ** (silence / _HALF_LIFE_SECONDS))
+        self._deaf = self._alarmed = False
 
     def silent(self, now: float) -> bool:
         """Tell, once per silence, whether it has become too long."""
@@ -61,8 +63,8 @@ class Staleness:
         """Begin to listen anew: nobody was listening, or nothing could be said."""
         self.heard_at = now
         self._alarmed = False
+        self._deaf = True
 
-    def accept(self, now: float) -> None:
-        """Take the silence as normal after all: the next one may be longer."""
-        self._longest = max(self._longest, now - self.heard_at)
-        self.forgive(now)
+    def accept(self, seconds: float) -> None:
+        """Take a silence of so long as normal after all: the next one may be longer."""
+        self._longest = max(self._longest, seconds)

@@ -71,6 +71,7 @@ class Oracle:
         self._stride = stride
         self._seq: dict[tuple[str, str], int] = {}
         self._deltas = 0
+        self._quoted: dict[str, bool] = {}
 
     def publish(self, events: list[Event]) -> None:
         """Take what a feed publishes."""
@@ -93,6 +94,9 @@ class Oracle:
         stream = f"{status.venue}:{status.symbol}:{status.channel}"
         if status.scope == "book" and status.state not in {"subscribed", "refused"}:
             trusted = stream in self.books and self.books[stream].trusted
+            quote = f"{status.venue}:{status.symbol}:quote"
+            if status.state != "live" and status.channel == "book" and self._quoted.get(quote):
+                self.blame(f"{quote}: still stands while the book is {status.state}")
             if trusted is not (status.state == "live"):
                 self.blame(
                     f"{stream}: status {status.state} of a book that is{'' if trusted else ' not'} to be trusted"
@@ -156,6 +160,7 @@ class Oracle:
 
     def _quote(self, quote: Quote) -> None:
         book = self.books.get(f"{quote.venue}:{quote.symbol}:book")
+        self._quoted[quote.stream] = quote.state == "live"
         if quote.state != "live":
             if quote.bid is not None or quote.ask is not None:
                 self.blame(f"{quote.stream}: prices in state {quote.state}")

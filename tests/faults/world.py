@@ -34,7 +34,7 @@ OLD_SECONDS_MAX = 30.0
 """Longest that a live book may be behind: what trickles through a narrow pipe is given up after ten seconds."""
 
 
-class _Silence:
+class Silence:
     """A log that says nothing, except what a bug has to say."""
 
     def __getattr__(self, _name: str) -> Any:
@@ -89,7 +89,7 @@ class World:
             budget=Budget(venue, loop.time),
             http=self.wire,  # type: ignore[arg-type]
             publish=self._publish,
-            log=log or _Silence(),
+            log=log or Silence(),
             recorder=recorder,
             backoff=Backoff(random.Random(plan.seed)),
             dialer=self.wire.dial,  # type: ignore[arg-type]
