@@ -56,20 +56,19 @@ def reduce_frames(frames: Iterable[bytes]) -> dict[str, PlainBook]:
     return books
 
 
-def reduce_events(lines: Iterable[bytes | str], stop_at_gap: bool = True) -> dict[str, PlainBook]:  # noqa: FBT001, FBT002
+def reduce_events(events: Iterable[dict[str, Any]]) -> dict[str, PlainBook]:
     """The books that a reader of skulk's NDJSON rebuilds, by symbol; `gap` ends a book."""
     books: dict[str, PlainBook] = {}
     ended: set[str] = set()
     last: dict[tuple[str, str], int] = {}
-    for line in lines:
-        event: dict[str, Any] = json.loads(line)
+    for event in events:
         if "stream" not in event:
             continue
         key = (event["stream"], event["epoch"])
         assert event["seq"] == last.get(key, event["seq"] - 1) + 1, f"hole in {key}: {event['seq']}"
         last[key] = event["seq"]
         symbol = event["symbol"]
-        if event["type"] == "gap" and event["stream"].endswith(":book") and stop_at_gap:
+        if event["type"] == "gap" and event["stream"].endswith(":book"):
             ended.add(symbol)
         if symbol in ended or event["type"] not in {"book_snapshot", "book_delta"}:
             continue

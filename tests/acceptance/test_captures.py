@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.asyncio.client import unix_connect
@@ -14,6 +14,7 @@ from websockets.asyncio.client import unix_connect
 from feeds.symbols import unambiguous
 from feeds.venues import VENUES
 from tests.acceptance.capture_server import CAPTURES, Capture, CaptureServer
+from tests.acceptance.program import Program
 from tests.acceptance.reduction import reduce_events, reduce_frames
 
 NAMES = ("hitbtc_v2_202104a", "hitbtc_v2_202104b", "bequant_v2_202107")
@@ -21,13 +22,14 @@ NAMES = ("hitbtc_v2_202104a", "hitbtc_v2_202104b", "bequant_v2_202107")
 pytestmark = pytest.mark.skipif(not CAPTURES.is_dir(), reason=f"no captured traffic at {CAPTURES}")
 
 
-def write_configuration(folder: Path, capture: Capture, port: int, listen: Path) -> Path:
+def configuration(folder: Path, capture: Capture, port: int, listen: Path) -> str:
     """A configuration of one Sunflower feed and all three sinks."""
-    path = folder / "skulk.toml"
-    path.write_text(
-        f"""
+    return f"""
 [daemon]
 state_directory = "{folder}/state"
+
+[ops]
+listen = "127.0.0.1:0"
 
 [[feeds]]
 venue = "sunflower"
@@ -47,11 +49,9 @@ directory = "{folder}/data"
 type = "websocket"
 listen = "unix:{listen}"
 """
-    )
-    return path
 
 
-async def subscribe(listen: Path, lines: list[str], finals: dict[str, str]) -> None:
+async def subscribe(listen: Path, events: list[dict[str, Any]], finals: dict[str, str]) -> None:
     """Follow every book over the rebroadcast until each has reached its final sequence."""
     while not listen.exists():
         await asyncio.sleep(0.01)
@@ -60,7 +60,7 @@ async def subscribe(listen: Path, lines: list[str], finals: dict[str, str]) -> N
         await socket.send(json.dumps({"op": "subscribe", "id": 1, "channels": ["book"], "streams": ["*"]}))
         async for message in socket:
             event = json.loads(message)
-            lines.append(str(message))
+            events.append(event)
             if waiting.get(event.get("symbol", "")) == event.get("venue_seq", ""):
                 del waiting[event["symbol"]]
                 if not waiting:
@@ -84,33 +84,22 @@ async def test_final_books_equal_an_independent_reduction_at_every_sink(name: st
     truth = reduce_frames(capture.frames)
     symbols = symbols_of(capture)
     listen = tmp_path / "ws.sock"
+    finals = {symbols[wire]: book.sequence or "" for wire, book in truth.items()}
+    received: list[dict[str, Any]] = []
     async with CaptureServer(capture) as server:
-        configuration = write_configuration(tmp_path, capture, server.port, listen)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "daemon",
-            "run",
-            "--config",
-            str(configuration),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        talk = asyncio.create_task(process.communicate())
-        try:
-            finals = {symbols[wire]: book.sequence or "" for wire, book in truth.items()}
-            received: list[str] = []
+        text = configuration(tmp_path, capture, server.port, listen)
+        async with Program(tmp_path, text) as program:
             await asyncio.wait_for(subscribe(listen, received, finals), 30)
-        finally:
-            process.terminate()
-            stdout, stderr = await asyncio.wait_for(talk, 20)
-        assert process.returncode == 0, stderr.decode()
+            status = await program.status()  # which checks that every sink accounts for every event
+            assert status["feeds"][0]["frames"] == len(capture.frames)
+            assert status["feeds"][0]["rejected"] == {}
+            assert await program.stop() == 0
 
     expected = {symbols[wire]: book for wire, book in truth.items()}
     written = (tmp_path / "data").rglob("*.ndjson")
-    sinks: dict[str, list[bytes] | list[str]] = {
-        "stdout": stdout.splitlines(),
-        "file": [line for path in written for line in path.read_bytes().splitlines()],
+    sinks = {
+        "stdout": program.stdout,
+        "file": [json.loads(line) for path in written for line in path.read_bytes().splitlines()],
         "websocket": received,
     }
     for sink, lines in sinks.items():
@@ -119,7 +108,7 @@ async def test_final_books_equal_an_independent_reduction_at_every_sink(name: st
         for symbol, book in expected.items():
             assert books[symbol].sides == book.sides, (sink, symbol)
             assert books[symbol].sequence == book.sequence, (sink, symbol)
-    kinds = Counter(json.loads(line)["type"] for line in sinks["stdout"])
+    kinds = Counter(event["type"] for event in program.stdout)
     assert kinds["book_delta"] == capture.counted("updateOrderbook")
     assert kinds["book_snapshot"] == capture.counted("snapshotOrderbook")
     assert kinds["ticker"] == capture.counted("ticker")
