@@ -283,7 +283,6 @@ class Fanout:
 
     def _start(self, client: Client, stream: Stream, group: Group) -> tuple[StreamEntry, Sequence[bytes]]:
         """Return a stream's entry and what this client gets before its next event."""
-        group.conflator.forget(stream.name)
         delivery = group.deliveries[stream.name]
         depth = delivery.depth if delivery is not None and stream.is_book else 0
         snapshot = stream.top_snapshot(self._directory, self.counts, depth) if depth else None
@@ -346,7 +345,7 @@ class Fanout:
         if rules and not client.closing:
             group = Group(rules, self.counts, waiting, conflator)
             for name in self.streams:
-                if not group.wants(name):
+                if name in waiting or not group.wants(name):
                     conflator.forget(name)
             self._own[group] = None
             group.clients[client] = None

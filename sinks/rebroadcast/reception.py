@@ -186,7 +186,10 @@ class Reception:
         rate = Rate(self.limits.commands_per_second * _CONTROLS_PER_COMMAND, connection.loop.time())
 
         def count() -> None:
-            if client.lagging or not rate.take(connection.loop.time()):
+            lagging = client.lagging
+            if lagging and client.closing:
+                connection.abort()  # pings are answered even behind our close frame
+            elif lagging or not rate.take(connection.loop.time()):
                 client.close(CLOSE_POLICY, "too many control frames")
 
         return count

@@ -7,6 +7,7 @@ error, for what is no command), so a message that was taken whole shows by its a
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -261,6 +262,27 @@ async def test_payloads_of_close_frames(peer, data, code):
 async def test_nothing_is_answered_after_a_close_frame(peer, after):
     await peer.send(close(1000) + after)
     assert (await peer.ended()).code == 1000
+
+
+@pytest.mark.parametrize("who", ["peer", "server"])
+async def test_no_event_follows_a_close_frame(who):
+    """Data goes around the library that closes; it stops all the same, and the end is a clean one."""
+    market = Market()
+    async with serving(market) as busy, raw_peer(busy) as peer:
+        await peer.send(build(TEXT, b'{"op":"subscribe"}'))
+        assert await answer(peer) == "subscribed"
+        (connection,) = busy.reception.connections
+        closing = asyncio.create_task(connection.close(1001)) if who == "server" else None
+        if closing is None:
+            await peer.send(close(1001))
+        for _ in range(50):
+            market.trade("ETH-BTC")
+            market.hub.flush()
+            await asyncio.sleep(0)
+        if closing is not None:
+            await peer.send(close(1001))
+            await closing
+        assert (await peer.ended()).code == 1001
 
 
 async def test_a_close_frame_in_the_middle_of_a_message(peer):

@@ -99,7 +99,10 @@ class Reader:
         if isinstance(parsed, Subscribe):
             self.bench.fanout.subscribe(self.client, parsed)
             while self.client.starting:
-                self.bench.anything(3)
+                # Things happen between two parts, to streams that have started and to others that wait.
+                self.bench.anything(20)
+                for _ in range(20):
+                    self.bench.market.anything()
                 self.bench.fanout.start_some(self.client)
         else:
             assert isinstance(parsed, Unsubscribe)
@@ -478,6 +481,43 @@ def test_a_change_of_mind_loses_nothing_of_an_open_window():
     check(reader, {})
 
 
+def test_a_start_may_be_larger_than_the_budget():
+    """What was asked for is sent; only what comes on top of it is held against a slow reader."""
+    bench = Bench()
+    bench.market.snapshot("ETH-BTC", levels=3000)
+    bench.market.hub.flush()
+    reader = Reader(bench, {}, budget=50_000)
+    reader.command(op="subscribe", channels=["book"])
+    assert reader.wire.held() > 50_000
+    started = reader.client.sent_bytes
+    bench.anything(50)
+    assert reader.client.sent_bytes > started
+    reader.read()
+    assert reader.complaints == []
+    while reader.wire.closed is None:
+        bench.anything(4)
+    assert reader.wire.held_max < 150_000
+
+
+def test_who_lags_is_told_the_rest_when_nothing_else_happens():
+    """A window that was held back ends by itself once the reader has caught up."""
+    bench = Bench()
+    bench.market.snapshot("ETH-BTC", levels=3000)
+    bench.market.hub.flush()
+    wish = {"channels": ["book"], "streams": ["*:ETH-BTC"], "mode": "conflate", "interval_ms": 50}
+    stopped, other = Reader(bench, wish), Reader(bench, wish)
+    for reader in (stopped, other):
+        reader.command(op="subscribe", **wish)
+    other.read()
+    bench.market.delta("ETH-BTC", bids=[("99.5", "77")])
+    bench.market.hub.flush()
+    bench.clock.turn(0.2)
+    assert [one["type"] for one in other.read()] == ["book_delta"]
+    assert [one["type"] for one in stopped.read()] == ["subscribed", "book_snapshot"]
+    bench.clock.turn(0.2)
+    assert [one["type"] for one in stopped.read()] == ["book_delta"]
+
+
 def test_best_levels_go_on_when_other_rules_are_added():
     """A second subscription does not disturb the first, whatever state that keeps."""
     bench = Bench()
@@ -494,8 +534,45 @@ def test_best_levels_go_on_when_other_rules_are_added():
     assert reader.complaints == []
     mine, true = reader.state.books["sunflower:ETH-BTC:book"].book, bench.market.trackers["ETH-BTC"].book
     assert [mine.bids.top(), mine.asks.top()] == [true.bids.top(4), true.asks.top(4)]
-    reader.command(op="unsubscribe")
-    assert [stream.name for stream in bench.fanout.streams.values() if stream.top is not None] == []
+    reader.command(op="unsubscribe", channels=["book"], streams=["*:ETH-BTC"])
+    (group,) = bench.fanout._groups()
+    assert group.conflator._views == {}
+    assert tops(bench) == []
+
+
+def tops(bench: Bench) -> list[str]:
+    return [stream.name for stream in bench.fanout.streams.values() if stream.top is not None]
+
+
+def test_best_levels_are_kept_while_somebody_looks():
+    bench = Bench()
+    bench.anything(50)
+    readers = [Reader(bench, {}), Reader(bench, {})]
+    for reader in readers:
+        reader.command(op="subscribe", channels=["book"], streams=["*:ETH-BTC"], depth=4)
+    bench.fanout.leave(readers[0].client)
+    assert tops(bench) == ["sunflower:ETH-BTC:book"]
+    bench.fanout.leave(readers[1].client)
+    assert tops(bench) == []
+
+
+def test_heartbeats_fill_silence_and_nothing_else():
+    """Who got something since the last look gets no heartbeat; who has not read what it got gets none either."""
+    bench = Bench()
+    bench.anything(50)
+    silent, busy, full = Reader(bench, {}), Reader(bench, {}), Reader(bench, {})
+    busy.command(op="subscribe")
+    full.wire.write(b"\x81\x00" * 50_000)
+    bench.fanout.heartbeat(1)
+    assert silent.read() == [{"type": "heartbeat", "ts": 1}]
+    assert "heartbeat" not in {one["type"] for one in busy.read()}
+    bench.anything(5)
+    bench.fanout.heartbeat(2)
+    assert "heartbeat" not in {one["type"] for one in busy.read()}
+    bench.fanout.heartbeat(3)
+    assert busy.read() == [{"type": "heartbeat", "ts": 3}]
+    assert silent.read() == [{"type": "heartbeat", "ts": 3}]
+    assert len(full.wire.waiting) == 100_000
 
 
 def test_a_large_subscription_starts_in_parts():
@@ -505,6 +582,7 @@ def test_a_large_subscription_starts_in_parts():
         bench.market.add(f"S{number}-USD")
         bench.market.snapshot(f"S{number}-USD", levels=600)
     bench.market.hub.flush()
+    bench.market.gaps = False
     reader = Reader(bench, {})
     reader.command(op="subscribe", id="big")
     messages = reader.read()

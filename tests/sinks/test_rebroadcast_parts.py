@@ -248,6 +248,16 @@ def test_a_gap_and_its_snapshot_in_one_turn():
     assert [one[:3] for one in told] == [("gap", 3, 3), ("book_snapshot", 5, 2)]
 
 
+def test_a_gap_that_a_later_snapshot_has_overtaken_is_not_told_behind_it():
+    """What is not live is told at once, as the turn left it: here with a snapshot that is newer than the gap."""
+    top, conflator = TopBook(), Conflator()
+    events = [snapshot(1, [("9", "1")]), delta(2, [], state="crossed"), gap(3), snapshot(4, [("8", "1")])]
+    for event in events:
+        top.take(event)
+    told = [one for event in events for one in add(conflator, event, TOP, top)] + said(conflator.flush(0))
+    assert [one[:3] for one in told] == [("book_snapshot", 4, 4)]
+
+
 def test_a_view_begins_anew_with_an_epoch():
     _, _, told = watch(
         snapshot(7, [("9", "1")]), snapshot(1, [("8", "1")], epoch="f"), delta(2, [("8", "2")], epoch="f")

@@ -18,7 +18,7 @@ from sinks.rebroadcast.access import parse_listen, read_token
 from sinks.sink import encode_event
 from sinks.websocket import WebsocketConfig, WebsocketSink
 from tests.sinks.market import Market
-from tests.sinks.raw_socket import dial, raw_peer
+from tests.sinks.raw_socket import PING, build, dial, raw_peer
 from tests.sinks.rebroadcast import PATIENCE_SECONDS, peer, serving
 
 TLS = Path(__file__).parent / "tls"
@@ -209,6 +209,25 @@ async def test_a_flood_of_pings_is_closed_with_1008():
         for _ in range(40):
             await one.socket.ping()
         assert await one.closed() == (1008, "too many control frames")
+
+
+async def test_pongs_that_nobody_reads_are_bounded():
+    """A peer that pings and never reads is closed before its pongs are more than its budget."""
+    budget = 64 * 1024
+    async with (
+        serving(Market(), client_buffer_bytes_max=budget, commands_per_second=1e6) as sink,
+        raw_peer(sink) as one,
+    ):
+        one.writer.transport.pause_reading()
+        ping = build(PING, b"x" * 125) * 100
+        held_max = 0
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while sink.fanout.clients or not sink.reception.taken:
+                one.writer.write(ping)
+                await asyncio.sleep(0)
+                held_max = max(held_max, sink.queue_bytes[0])
+        assert held_max < budget
+        assert sink.counts.missing(0) == 0
 
 
 # Who may come
@@ -449,6 +468,20 @@ async def test_closing_takes_no_longer_than_it_may():
         one.socket.transport.resume_reading()
     await idle.hang_up()
     assert sink.reception.connections == set()
+
+
+async def test_nobody_in_the_doorway_keeps_the_server_open():
+    """Who has not finished its handshake is not waited for."""
+    sink = Market().attach(WebsocketConfig(listen="127.0.0.1:0"))
+    assert isinstance(sink, WebsocketSink)
+    await sink.open()
+    idle = await dial(sink)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not sink.reception.connections:
+            await asyncio.sleep(0.001)
+    async with asyncio.timeout(PATIENCE_SECONDS / 4):
+        await sink.close(PATIENCE_SECONDS)
+    await idle.hang_up()
 
 
 async def test_the_port_is_free_again_after_close():
