@@ -12,8 +12,11 @@ UNREACHED_CAP_SECONDS: Final = 1.5
 """Cap while not even a TCP connection comes about: such a try costs the venue and its budget nothing."""
 BUSY_CAP_SECONDS: Final = 2.0
 BUSY_ATTEMPTS: Final = 30
-"""A venue that answers 5xx, or nothing at all, is being restarted: asked often for a minute, then ever more rarely."""
-STABLE_SECONDS: Final = 10.0
+"""
+A venue that answers 5xx or nothing, or drops a connection that had delivered, is being restarted: it is asked often
+for a minute, then ever more rarely.
+"""
+STABLE_SECONDS: Final = 3.0
 """A connection that has lived and delivered for so long counts as progress."""
 ASKED_SECONDS_MAX: Final = 3600.0
 

@@ -182,15 +182,17 @@ class Connection:
             self._transport = transport
             self._hangup = ""
             reason = "cancelled"
+            delivered = False
             try:
                 reason = await self._converse(transport)
             finally:
                 transport.abort()
                 self._transport = None
+                delivered = self.feed.progressed
                 self._close_feed(reason)
             self.disconnects[reason] += 1
             self._log.warning("upstream.disconnected", reason=reason, error=transport.close_reason)
-            return reason, "other", 0.0
+            return reason, "busy" if delivered else "other", 0.0
 
     def _after_failure(self, error: DialError) -> tuple[Failure, float]:
         wait = error.retry_after

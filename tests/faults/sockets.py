@@ -45,7 +45,7 @@ async def restart_again_and_again(times: int, *, seed: int, venue: str = "sunflo
     async with Bench(venue, seed=seed) as bench:
         await bench.until(lambda: bench.well, 30.0)
         for number in range(1, times + 1):
-            await asyncio.sleep(rng.uniform(0.0, 1.0))
+            await asyncio.sleep(rng.choice((rng.uniform(0.0, 1.0), rng.uniform(0.0, 6.0))))
             down = rng.choice((0.0, rng.uniform(0.05, 0.5), rng.uniform(0.5, 4.0)))
             how = rng.choice(("reset", "vanish", "cut", "close"))
             faults = [Fault(fault=how)]
