@@ -123,7 +123,9 @@ class _Client(ClientConnection):
             if body > size:
                 break
             end = body + length
-            if first in _WHOLE and end <= size and length <= longest and on_frame is not None and not self._parts:
+            # A masked frame (128 is the mask's bit) is against the protocol: the library ends the connection.
+            plain = first in _WHOLE and data[position + 1] <= _EIGHT_BYTES
+            if plain and end <= size and length <= longest and on_frame is not None and not self._parts:
                 on_frame(data[body:end])
             else:
                 self._give(data[position:end])

@@ -53,8 +53,6 @@ listen = "unix:{listen}"
 
 async def subscribe(listen: Path, events: list[dict[str, Any]], finals: dict[str, str]) -> None:
     """Follow every book over the rebroadcast until each has reached its final sequence."""
-    while not listen.exists():
-        await asyncio.sleep(0.01)
     waiting = dict(finals)
     async with unix_connect(str(listen), "ws://localhost/", max_size=None, compression=None) as socket:
         await socket.send(json.dumps({"op": "subscribe", "id": 1, "channels": ["book"], "streams": ["*"]}))
@@ -89,6 +87,7 @@ async def test_final_books_equal_an_independent_reduction_at_every_sink(name: st
     async with CaptureServer(capture) as server:
         text = configuration(tmp_path, capture, server.port, listen)
         async with Program(tmp_path, text) as program:
+            await program.wait_for_log("ops.listening")  # the sinks are open by then
             await asyncio.wait_for(subscribe(listen, received, finals), 30)
             status = await program.status()  # which checks that every sink accounts for every event
             assert status["feeds"][0]["frames"] == len(capture.frames)

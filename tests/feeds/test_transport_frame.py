@@ -123,6 +123,7 @@ TROUBLES = [
     b"",
     wire(Opcode.CLOSE, Close(1001, "bye").serialize()),
     wire(Opcode.TEXT, b"masked", mask=True),
+    wire(Opcode.TEXT, b"masked", mask=True) + wire(Opcode.TEXT, b"q" * 400),
     b"\xc1\x0acompressed",
     wire(Opcode.CONT, b"of nothing"),
     wire(Opcode.TEXT, b"begun", fin=False) + wire(Opcode.TEXT, b"another"),

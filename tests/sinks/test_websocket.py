@@ -218,7 +218,7 @@ async def test_pongs_that_nobody_reads_are_bounded():
         serving(Market(), client_buffer_bytes_max=budget, commands_per_second=1e6) as sink,
         raw_peer(sink) as one,
     ):
-        one.writer.transport.pause_reading()
+        one.writer.transport.pause_reading()  # type: ignore[attr-defined]
         ping = build(PING, b"x" * 125) * 100
         held_max = 0
         async with asyncio.timeout(PATIENCE_SECONDS):
