@@ -40,6 +40,7 @@ _SUBSCRIBE: Final = b'{"op":"subscribe","channels":["book"]}'
 _STAMP_AT: Final = b'"ts_recv":'
 _STAMP_DIGITS: Final = 19
 _SILENCE_SECONDS: Final = 1.0
+_REST_SECONDS: Final = 0.0003
 _HANDSHAKE: Final = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -116,6 +117,8 @@ class Readers:
         sockets = self._sockets
         left = len(sockets)
         while left:
+            if not self._timed:
+                time.sleep(_REST_SECONDS)  # or waking up for every turn would make the readers the limit
             for number, _ in self._poll.poll(_SILENCE_SECONDS):
                 try:
                     size = sockets[number].recv_into(view)

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from book.events import BookDelta, Event
+from book.events import Event
 from sinks.rebroadcast.client import Client
 from sinks.rebroadcast.conflation import Conflator, TopBook, View
 from sinks.rebroadcast.frames import frame
@@ -242,10 +242,8 @@ class Fanout:
         for event, framed, stream in zip(events, frames, streams, strict=True):
             counts[stream] = counts.get(stream, 0) + 1
             stream.ring.append(event.epoch, event.seq, framed)
-            if stream.is_book and (
-                type(event) is not BookDelta or event.state != stream.state or stream.top is not None
-            ):
-                stream.took(event)
+            if stream.top is not None:
+                stream.top.take(event)
         return Turn(events, frames, streams, counts)
 
     def _learn(self, places: Iterable[tuple[str, str, int]]) -> None:

@@ -33,7 +33,9 @@ _COMMON_SIZES: Final = len(_HEADERS)
 def frame(payload: bytes) -> bytes:
     """Return one text frame that carries the payload (UTF-8)."""
     size = len(payload)
-    return (_HEADERS[size] if size < _COMMON_SIZES else _header(size)) + payload
+    if size < _COMMON_SIZES:
+        return _HEADERS[size] + payload
+    return _header(size) + payload
 
 
 def payload(framed: bytes) -> bytes:

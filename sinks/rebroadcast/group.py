@@ -69,11 +69,15 @@ class Group:
         waiting = self.waiting
         conflator = self.conflator
         count = len(self.clients)
-        if not waiting and all(deliveries[stream.name] is FULL for stream in turn.counts):
-            for stream, events in turn.counts.items():
-                stream.sent += events * count
-            self.send(turn.joined())
-            return False
+        if not waiting:
+            for stream in turn.counts:
+                if deliveries[stream.name] is not FULL:
+                    break
+            else:
+                for stream, events in turn.counts.items():
+                    stream.sent += events * count
+                self.send(turn.joined())
+                return False
         parts: list[bytes] = []
         merging = False
         for event, framed, stream in zip(turn.events, turn.frames, turn.streams, strict=True):

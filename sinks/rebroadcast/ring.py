@@ -97,14 +97,10 @@ class Ring:
         frames = self._frames
         frames.append(framed)
         size = len(framed)
-        self._bytes += size
+        self._bytes = held = self._bytes + size
         limits = self._limits
-        limits.bytes_held += size
-        if (
-            self._bytes > limits.bytes_max
-            or len(frames) > limits.events_max
-            or limits.bytes_held > limits.total_bytes_max
-        ):
+        limits.bytes_held = total = limits.bytes_held + size
+        if held > limits.bytes_max or total > limits.total_bytes_max or len(frames) > limits.events_max:
             self._trim()
 
     def after(self, epoch: str, seq: int) -> list[bytes] | None:

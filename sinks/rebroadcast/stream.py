@@ -6,7 +6,7 @@ from collections import Counter
 
 import msgspec
 
-from book.events import BOOK_CHANNELS, BookDelta, BookSnapshot, Event, Gap
+from book.events import BOOK_CHANNELS, BookSnapshot
 from sinks.rebroadcast.conflation import TopBook
 from sinks.rebroadcast.frames import frame
 from sinks.rebroadcast.protocol import Recovered, StreamEntry
@@ -42,6 +42,7 @@ class Stream:
         self.sent = 0
         """Events handed to clients as they are, each client counted."""
         self.state: str | None = "syncing" if self.is_book else None
+        """A book's, as the directory said last; it is asked before the state is told."""
         self.top: TopBook | None = None
         self._framed: bytes | None = None
         self._framed_at = -1
@@ -49,15 +50,6 @@ class Stream:
     def entry(self, recovered: Recovered | None = None) -> StreamEntry:
         """Return where it stands, as `subscribed` and `list` show it."""
         return StreamEntry(self.ring.epoch, self.ring.seq, self.state, recovered)
-
-    def took(self, event: Event) -> None:
-        """Take note of what an event says about the book."""
-        if isinstance(event, BookDelta | BookSnapshot):
-            self.state = event.state
-        elif isinstance(event, Gap):
-            self.state = event.state or "gap"
-        if self.top is not None:
-            self.top.take(event)
 
     def snapshot(self, directory: Directory, counts: Counts) -> bytes | None:
         """Return the book as it stands, framed; None while it waits for one. Encoded once per `seq`."""

@@ -281,8 +281,10 @@ async def test_no_event_follows_a_close_frame(who):
             await asyncio.sleep(0)
         if closing is not None:
             await peer.send(close(1001))
-            await closing
         assert (await peer.ended()).code == 1001
+        await peer.hang_up()
+        if closing is not None:
+            await closing
 
 
 async def test_a_close_frame_in_the_middle_of_a_message(peer):
