@@ -64,3 +64,11 @@ def test_both_locks_agree():
     """The runtime lock is the part of the full one that a deployment needs."""
     versions = [{n: e.split("==")[1].split()[0] for n, e in lock_entries(lock).items()} for lock in LOCKS]
     assert versions[1].items() <= versions[0].items()
+
+
+def test_every_direct_dependency_is_imported():
+    """Nothing is installed on a user's machine that the program does not use."""
+    names = [re.split(r"[^A-Za-z0-9_-]", line, maxsplit=1)[0].replace("-", "_") for line in PROJECT["dependencies"]]
+    code = "\n".join(path.read_text("utf-8") for folder in PACKAGES for path in (ROOT / folder).rglob("*.py"))
+    unused = [name for name in names if not re.search(rf"^\s*(import|from) {name}\b", code, re.MULTILINE)]
+    assert unused == []
