@@ -1,0 +1,1 @@
+"""What is measured: one program a contender, each run in its own environment."""

@@ -1,0 +1,37 @@
+"""Tables of who costs what: medians with their spread, and how many times skulk that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.bench import Measured
+from benchmarks.sample import Sample, quantity
+from benchmarks.section import Goal, Table
+
+OWN = "skulk"
+
+
+def cost_table(measured: Measured, cases: dict[str, str], contenders: Sequence[str], *, caption: str = "") -> Table:
+    """Return one row a contender, microseconds a case; a peer's figure says how many times skulk's it is."""
+    rows = []
+    for contender in contenders:
+        cells = [contender]
+        for case in cases:
+            sample = measured.get((case, contender))
+            own = measured.get((case, OWN))
+            cells.append("-" if sample is None else _cell(sample, own if contender != OWN else None))
+        rows.append(cells)
+    return Table(["us a frame", *cases.values()], rows, caption)
+
+
+def _cell(sample: Sample, own: Sample | None) -> str:
+    text = f"{quantity(sample.median)} ±{sample.spread:.0%}"
+    return text if own is None else f"{text} ({sample.median / own.median:.2f}x)"
+
+
+def goal(measured: Measured, text: str, case: str, contender: str, wanted: float) -> list[Goal]:
+    """Return the goal of being so many times ahead, where both were measured."""
+    own, peer = measured.get((case, OWN)), measured.get((case, contender))
+    if own is None or peer is None:
+        return []
+    return [Goal(text, wanted, peer.median / own.median)]

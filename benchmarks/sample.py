@@ -1,0 +1,48 @@
+"""Repeated measurements of one thing, and what may be said about them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+import msgspec
+
+
+class Sample(msgspec.Struct):
+    """
+    Values of one quantity, one a round. The median speaks; the spread says how far to trust it.
+
+    `spread` is the distance of the quartiles as a share of the median (of the extremes below five values).
+    """
+
+    values: list[float]
+
+    @property
+    def median(self) -> float:
+        """The middle value."""
+        return statistics.median(self.values)
+
+    @property
+    def spread(self) -> float:
+        """How far apart the values are, as a share of the median."""
+        if len(self.values) < 2 or not self.median:
+            return 0.0
+        if len(self.values) < 5:
+            return (max(self.values) - min(self.values)) / self.median
+        low, _, high = statistics.quantiles(self.values, n=4, method="inclusive")
+        return (high - low) / self.median
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value that this share of the sorted values does not exceed."""
+    return values[min(len(values) - 1, int(share * len(values)))]
+
+
+def quantity(value: float) -> str:
+    """Return a number with three digits that matter: `12,300`, `123`, `12.3`, `1.23`, `0.123`."""
+    size = abs(value)
+    if size >= 1000:
+        return f"{round(value, 2 - len(str(int(size))) + 1):,.0f}"
+    if size >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 1 else f"{value:.3f}"
