@@ -235,16 +235,22 @@ class Fanout:
 
     def _take(self, events: Sequence[Event], lines: Sequence[bytes]) -> Turn:
         """Frame the events and put them into their rings."""
-        known = self.streams
         frames = [frame(line) for line in lines]
-        streams = [known[event.stream] for event in events]
         counts: dict[Stream, int] = {}
-        for event, framed, stream in zip(events, frames, streams, strict=True):
-            counts[stream] = counts.get(stream, 0) + 1
-            stream.ring.append(event.epoch, event.seq, framed)
-            if stream.top is not None:
-                stream.top.take(event)
-        return Turn(events, frames, streams, counts)
+        start, end = 0, len(events)
+        while start < end:
+            # Neighbours are often of one stream: a run is looked up, put away and counted at once.
+            first = events[start]
+            name = first.stream
+            stop = start + 1
+            while stop < end and events[stop].stream == name:
+                stop += 1
+            stream = self.streams[name]
+            run = events[start:stop]
+            stream.hold(run, frames[start:stop])
+            counts[stream] = counts.get(stream, 0) + stop - start
+            start = stop
+        return Turn(events, frames, counts)
 
     def _learn(self, places: Iterable[tuple[str, str, int]]) -> None:
         """Take note of streams not known yet and announce them to those who wait for them."""

@@ -15,16 +15,13 @@ if TYPE_CHECKING:
 
 
 class Turn:
-    """The events of one batch with their frames and streams, as all groups look at them."""
+    """The events of one batch with their frames, as all groups look at them."""
 
-    __slots__ = ("_joined", "counts", "events", "frames", "streams")
+    __slots__ = ("_joined", "counts", "events", "frames")
 
-    def __init__(
-        self, events: Sequence[Event], frames: list[bytes], streams: list[Stream], counts: dict[Stream, int]
-    ) -> None:
+    def __init__(self, events: Sequence[Event], frames: list[bytes], counts: dict[Stream, int]) -> None:
         self.events = events
         self.frames = frames
-        self.streams = streams
         self.counts = counts
         """How many events each stream has."""
         self._joined: bytes | None = None
@@ -78,10 +75,12 @@ class Group:
                     stream.sent += events * count
                 self.send(turn.joined())
                 return False
+        streams = {stream.name: stream for stream in turn.counts}
         parts: list[bytes] = []
         merging = False
-        for event, framed, stream in zip(turn.events, turn.frames, turn.streams, strict=True):
-            name = stream.name
+        for event, framed in zip(turn.events, turn.frames, strict=True):
+            name = event.stream
+            stream = streams[name]
             delivery = deliveries[name]
             if delivery is None or (waiting and name in waiting):
                 continue

@@ -8,7 +8,7 @@ would be lost for good.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -87,21 +87,25 @@ class Ring:
         self._run = _Run(epoch, seq + 1)
         self._runs.append(self._run)
 
-    def append(self, epoch: str, seq: int, framed: bytes) -> None:
-        """Hold the next message; the oldest make room."""
+    def extend(self, epoch: str, first: int, new: Sequence[bytes]) -> None:
+        """Hold the next messages, numbered from `first`; the oldest make room."""
         run = self._run
-        if run.end != seq or run.epoch != epoch:
-            self.place(epoch, seq - 1)
+        if run.end != first or run.epoch != epoch:
+            self.place(epoch, first - 1)
             run = self._run
-        run.end = seq + 1
+        run.end = first + len(new)
         frames = self._frames
-        frames.append(framed)
-        size = len(framed)
+        frames.extend(new)
+        size = sum(map(len, new))
         self._bytes = held = self._bytes + size
         limits = self._limits
         limits.bytes_held = total = limits.bytes_held + size
         if held > limits.bytes_max or total > limits.total_bytes_max or len(frames) > limits.events_max:
             self._trim()
+
+    def append(self, epoch: str, seq: int, framed: bytes) -> None:
+        """Hold the next message."""
+        self.extend(epoch, seq, (framed,))
 
     def after(self, epoch: str, seq: int) -> list[bytes] | None:
         """Return every message behind that position, oldest first, or None where some are gone."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 
-from book.events import BOOK_CHANNELS, BookSnapshot
+from book.events import BOOK_CHANNELS, BookSnapshot, Event
 from sinks.rebroadcast.conflation import TopBook
 from sinks.rebroadcast.frames import frame
 from sinks.rebroadcast.protocol import Recovered, StreamEntry
@@ -50,6 +51,18 @@ class Stream:
     def entry(self, recovered: Recovered | None = None) -> StreamEntry:
         """Return where it stands, as `subscribed` and `list` show it."""
         return StreamEntry(self.ring.epoch, self.ring.seq, self.state, recovered)
+
+    def hold(self, events: Sequence[Event], frames: Sequence[bytes]) -> None:
+        """Take in the next events of this stream with their frames."""
+        first, last = events[0], events[-1]
+        if last.seq - first.seq == len(events) - 1 and last.epoch == first.epoch:
+            self.ring.extend(first.epoch, first.seq, frames)
+        else:
+            for event, framed in zip(events, frames, strict=True):
+                self.ring.append(event.epoch, event.seq, framed)
+        if self.top is not None:
+            for event in events:
+                self.top.take(event)
 
     def snapshot(self, directory: Directory, counts: Counts) -> bytes | None:
         """Return the book as it stands, framed; None while it waits for one. Encoded once per `seq`."""
