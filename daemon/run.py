@@ -39,6 +39,7 @@ def plan_of(config: Config) -> Plan:
         feeds=[feed_plan(feed) for feed in config.feeds],
         sinks=list(config.sinks),
         state_directory=config.daemon.state_directory,
+        keep_history=True,
         configuration_hash=config.hash,
         ready_timeout_seconds=config.daemon.ready_after_seconds,
         stop_timeout_seconds=config.daemon.stop_timeout_seconds,

@@ -22,6 +22,8 @@ from book.events import SCHEMA_VERSION
 from book.series import Position, Series
 from book.tracker import BookTracker
 from daemon import positions
+from daemon.coverage import Coverage
+from daemon.dossier import Dossiers
 from daemon.hub import Hub
 from daemon.transitions import TransitionLog
 from feeds.budget import Budget
@@ -55,6 +57,8 @@ class Plan(msgspec.Struct, frozen=True):
     feeds: list[FeedPlan]
     sinks: list[SinkConfig]
     state_directory: str = "."
+    keep_history: bool = False
+    """Keep gap dossiers and the coverage ledger in the state directory."""
     configuration_hash: str = ""
     ready_timeout_seconds: float = 60.0
     stop_timeout_seconds: float = STOP_TIMEOUT_SECONDS
@@ -98,6 +102,9 @@ class Service:
         self._sink_tasks: dict[str, asyncio.Task[None]] = {}
         self.transitions = TransitionLog(log)
         self.hub.listen(self.transitions.batch)
+        self.dossiers = Dossiers(plan.state_directory, lambda: self.connections, log)
+        self.coverage = Coverage(plan.state_directory, self.trackers, self._seqs, log, wall_clock_ns)
+        self._clerks: dict[str, asyncio.Task[None]] = {}
         self.hub.failed = self._part_failed
 
     def trackers(self) -> Sequence[BookTracker]:
@@ -134,6 +141,10 @@ class Service:
         except SinkError:
             await self._close_sinks()
             raise
+        if self.plan.keep_history:
+            for name, clerk in (("dossiers", self.dossiers), ("coverage", self.coverage)):
+                self.hub.listen(clerk.batch)
+                self._clerks[name] = asyncio.create_task(clerk.run(), name=name)
         for plan in self.plan.feeds:
             self.add_feed(plan)
 
@@ -150,6 +161,10 @@ class Service:
         self.log.info("daemon.stopping", reason=self._stop_reason)
         await self._end(self._tasks)
         self.hub.flush()
+        if self._clerks:
+            await self._end(self._clerks)
+            await self.dossiers.close()
+            await self.coverage.close()
         await self._close_sinks()
         await self.http.close()
         self._save_positions()
@@ -236,6 +251,10 @@ class Service:
             sink.reopen()
 
     # Inner steps
+
+    def _seqs(self) -> dict[str, int]:
+        """Return where the numbering of every stream stands."""
+        return {series.stream: series.seq for by_key in self._series.values() for series in by_key.values()}
 
     def _part_failed(self, name: str, error: Exception) -> None:
         self.log.error("daemon.failed", part=name, error=f"{type(error).__name__}: {error}", exc_info=error)
