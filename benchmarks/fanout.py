@@ -1,12 +1,12 @@
 """
-What a local rebroadcast costs: skulk side by side with websockets.broadcast, aiohttp and picows.
+What a local rebroadcast costs: skulk side by side with websockets.broadcast, aiohttp, picows and socketify.
 
 All of them in one run, taking turns, server and subscribers each on a core of their own. A delivery is
 one message at one subscriber; the figure is deliveries for each second of the server's processor time,
 counted at the sockets of the subscribers, so that what else runs on the machine matters little.
 
     python -m benchmarks.fanout [--quick] [--latency]
-    python -m benchmarks.fanout --install       # picows, in an environment under build/
+    python -m benchmarks.fanout --install       # picows and socketify, in an environment under build/
 """
 
 from __future__ import annotations
@@ -32,9 +32,14 @@ from sinks.rebroadcast.frames import frame
 ROOT: Final = Path(__file__).resolve().parents[1]
 PEERS_PYTHON: Final = ROOT / "build" / "peers" / "bin" / "python"
 BASELINE: Final = ("websockets", "asyncio")
-STACKS: Final = tuple(
-    (stack, loop) for stack in ("websockets", "aiohttp", "picows", "skulk") for loop in ("asyncio", "uvloop")
+STACKS: Final = (
+    *((stack, loop) for stack in ("websockets", "aiohttp", "picows") for loop in ("asyncio", "uvloop")),
+    ("socketify", "libuv"),
+    ("skulk", "asyncio"),
+    ("skulk", "uvloop"),
 )
+PEERS: Final = ("picows", "socketify")
+"""What runs in an environment of its own."""
 MESSAGE_BYTES: Final = 300
 _SUBSCRIBE: Final = b'{"op":"subscribe","channels":["book"]}'
 _STAMP_AT: Final = b'"ts_recv":'
@@ -146,8 +151,9 @@ class Readers:
 
 def measure(case: Case, seconds: float) -> Result:
     """Run one server with its subscribers."""
-    python = str(PEERS_PYTHON) if case.stack == "picows" else sys.executable
-    command = [python, str(Path(__file__).with_name("fanout_servers.py")), case.stack, "--loop", case.loop]
+    python = str(PEERS_PYTHON) if case.stack in PEERS else sys.executable
+    command = [python, str(Path(__file__).with_name("fanout_servers.py")), case.stack]
+    command += ["--loop", "uvloop" if case.loop == "uvloop" else "asyncio"]
     command += [
         "--clients",
         str(case.clients + case.stopped),
@@ -184,11 +190,13 @@ def measure(case: Case, seconds: float) -> Result:
 
 def available() -> list[tuple[str, str]]:
     """Return the stacks that can run here."""
-    probe = [str(PEERS_PYTHON), "-c", "import picows, uvloop"]
-    there = PEERS_PYTHON.exists() and subprocess.run(probe, capture_output=True, check=False).returncode == 0  # noqa: S603
-    if not there:
-        print("picows is not installed, so it is left out (python -m benchmarks.fanout --install)\n")
-    return [pair for pair in STACKS if there or pair[0] != "picows"]
+    missing = set()
+    for name in PEERS:
+        probe = [str(PEERS_PYTHON), "-c", f"import {name}, uvloop"]
+        if not PEERS_PYTHON.exists() or subprocess.run(probe, capture_output=True, check=False).returncode:  # noqa: S603
+            print(f"{name} is not installed, so it is left out (python -m benchmarks.fanout --install)\n")
+            missing.add(name)
+    return [pair for pair in STACKS if pair[0] not in missing]
 
 
 def throughput(clients: Sequence[int], messages: Sequence[int], rounds: int, seconds: float) -> None:
@@ -261,7 +269,7 @@ def install() -> None:
     """Put the peers that are no dependency into an environment under build/."""
     venv.create(PEERS_PYTHON.parents[1], with_pip=True)
     pip = [str(PEERS_PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, "picows", "uvloop"], check=True)  # noqa: S603 (our own environment)
+    subprocess.run([*pip, *PEERS, "uvloop"], check=True)  # noqa: S603 (our own environment)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -176,6 +176,53 @@ class Picows(Server):
         return max(int(transport.underlying_transport.get_write_buffer_size()) for transport in self._transports)
 
 
+class Socketify(Server):
+    """uWebSockets (C++) through socketify: `publish` to a topic, which joins what a turn brings."""
+
+    app: Any = None
+    """Made by `main`, because it brings its own event loop."""
+
+    async def open(self) -> int:
+        """Listen."""
+        socketify = importlib.import_module("socketify")
+        self._text = socketify.OpCode.TEXT
+        self._sockets: list[Any] = []
+        ports: list[int] = []
+
+        def opened(one: Any) -> None:  # noqa: ANN401
+            one.subscribe("book")
+            self._sockets.append(one)
+
+        options = {"open": opened, "message": lambda *_: None, "idle_timeout": 0, "max_backpressure": 1 << 30}
+        self.app.ws("/*", {**options, "compression": socketify.CompressOptions.DISABLED})
+        port = free_port()  # it cannot say which one it got
+        self.app.listen(
+            socketify.AppListenOptions(port=port, host="127.0.0.1"), lambda listening: ports.append(listening.port)
+        )
+        assert ports == [port]
+        return port
+
+    @property
+    def clients(self) -> int:
+        """How many subscribers are there."""
+        return len(self._sockets)
+
+    def turn(self, messages: int) -> None:
+        """Publish each message."""
+        for _ in range(messages):
+            self.app.publish("book", self.message(), self._text)
+
+    def held(self) -> int:
+        """Return the bytes that wait for the slowest subscriber."""
+        return max(int(one.get_buffered_amount()) for one in self._sockets)
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
 class Skulk(Server):
     """The websocket sink behind a hub: events in, encoding included."""
 
@@ -250,6 +297,7 @@ SERVERS: Final[dict[str, type[Server]]] = {
     "websockets": Websockets,
     "aiohttp": Aiohttp,
     "picows": Picows,
+    "socketify": Socketify,
     "skulk": Skulk,
 }
 
@@ -325,6 +373,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.core >= 0 and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {arguments.core})
+    if arguments.stack == "socketify":
+        Socketify.app = app = importlib.import_module("socketify").App()
+        app.loop.loop.create_task(serve(arguments)).add_done_callback(lambda _: os._exit(0))
+        app.run()
     factory = None if arguments.loop == "asyncio" else importlib.import_module("uvloop").new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(serve(arguments))
