@@ -20,7 +20,7 @@ _TEXT_MAX: Final = 80
 DECIMALS_MAX: Final = 64
 """Finest accepted resolution, in decimals. Bounds what one hostile text can make a key cost."""
 
-_MEMO_MAX: Final = 4096
+_MEMO_MAX: Final = 1024
 
 
 class NumberError(FrameError):

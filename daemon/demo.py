@@ -39,8 +39,8 @@ _CHANNELS: Final = {
     "oxfun": ("book", "trade", "ticker", "venue_quote"),
     "sfox": ("book", "trade", "ticker"),
 }
-_RING_EVENTS: Final = 500
-"""Events kept per stream for clients that come back: most of a minute, so that memory is level soon."""
+_RING_EVENTS: Final = 200
+"""Events kept per stream for clients that come back: a while, so that memory is level soon."""
 _DRAW_SECONDS: Final = 0.5
 _WATCH_SECONDS: Final = 0.25
 _PLAIN_SECONDS: Final = 2.0

@@ -6,7 +6,7 @@ A number is always a pair here: `value` units of `10 ** -decimals`, so `(54464, 
 
 from functools import lru_cache
 
-_MEMO = 16_384  # the same levels are printed again and again
+_MEMO = 2048
 _JAVA_PLAIN_MIN = -3  # Double.toString prints plainly from 1e-3 …
 _JAVA_PLAIN_MAX = 7  # … up to, not including, 1e7
 _SHORT_PLAIN_MIN = -6  # SFOX prints 0.00005737 plainly and 1e-08 with an exponent
