@@ -325,7 +325,8 @@ class FileWriter:
             return
         else:
             file.start_ns = start_ns
-        if self._introduced.get(file.stem) == file.identity:
+        # An empty file is a new one, even where the disk gave it the number of one that was deleted.
+        if not is_new and self._introduced.get(file.stem) == file.identity:
             return
         options = self._options
         utc = utc_of(file.start_ns, options.rotate_at)
