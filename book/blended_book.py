@@ -21,22 +21,39 @@ _SOURCE: Final = 2
 """Where a level holds its source."""
 
 
+_BETWEEN: Final = "],["
+"""What stands between two rows in the text of a side."""
+_SHORTEST_ROW: Final = len("1,1") + len(_BETWEEN)
+_CHUNKS: Final = (1024, 128)
+"""Texts are compared in pieces of these lengths, the smaller where the larger differ."""
+
+
 class Rows(Sequence[Level]):
     """
-    The levels of one side as the texts of their rows, read only when somebody looks.
+    The levels of one side as one text, taken apart and read only where somebody looks.
 
     Equal texts are equal levels; so two frames are compared without reading a number.
     """
 
-    __slots__ = ("read", "texts")
+    __slots__ = ("_texts", "read", "text")
 
-    def __init__(self, texts: list[str], read: Callable[[str], Level]) -> None:
-        self.texts = texts
+    def __init__(self, text: str, read: Callable[[str], Level]) -> None:
+        self.text = text
+        """`price,size,...],[price,size,...`: without the brackets at its ends."""
         self.read = read
+        self._texts: list[str] | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of the rows."""
+        texts = self._texts
+        if texts is None:
+            texts = self._texts = self.text.split(_BETWEEN) if self.text else []
+        return texts
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(self.texts)
+        return self.text.count(_BETWEEN) + 1 if self.text else 0
 
     @overload
     def __getitem__(self, index: int) -> Level: ...
@@ -76,10 +93,22 @@ _Group = dict[Hashable, Level]
 """The rows of one price, by what names them."""
 
 
+class _Difference(NamedTuple):
+    """What two frames do not share; the first two as in `Changes`."""
+
+    text: str | None
+    names: set[Hashable] | None
+    gone: set[Hashable]
+    come: set[Hashable]
+
+
 class Changes(NamedTuple):
     """What a new frame changes in one side, worked out and not yet done."""
 
-    names: set[Hashable]
+    text: str | None
+    """The side as it came, where that is a text without a row that stands twice."""
+    names: set[Hashable] | None
+    """What names all its rows; None where they are the old ones, without those gone and with those added."""
     added: dict[Hashable, _Row]
     gone: set[Hashable]
     groups: dict[str, _Group]
@@ -101,6 +130,7 @@ class BlendedSide:
     def __init__(self, sign: int, *, by_source: bool = False) -> None:
         self.sign = sign
         self.by_source = by_source
+        self._text: str | None = None
         self._names: set[Hashable] = set()
         self._rows: dict[Hashable, _Row] = {}
         self._groups: dict[str, _Group] = {}
@@ -111,6 +141,7 @@ class BlendedSide:
 
     def clear(self) -> None:
         """Forget all rows."""
+        self._text = None
         self._names = set()
         self._rows = {}
         self._groups = {}
@@ -123,12 +154,12 @@ class BlendedSide:
             FrameError: a price or size is not a number, or there are too many levels.
 
         """
-        if len(levels) > LEVELS_MAX:
+        text = levels.text if isinstance(levels, Rows) else None
+        if (text is None or len(text) > _SHORTEST_ROW * LEVELS_MAX) and len(levels) > LEVELS_MAX:
             msg = f"a side of {len(levels)} levels, limit {LEVELS_MAX}"
             raise FrameError(msg, reason="too_many_levels")
-        names = _names(levels)
-        gone = self._names - names
-        added = {name: _read(levels, name) for name in names - self._names}
+        text, names, gone, come = self._differ(levels, text)
+        added = {name: _read(levels, name) for name in come}
         groups: dict[str, _Group] = {}
         for name in gone:
             self._touch(groups, self._rows[name].price).pop(name)
@@ -146,11 +177,16 @@ class BlendedSide:
                 prices.append(new)
             if self.by_source:
                 told += _differences(_by_source(before), _by_source(after))
-        return Changes(names, added, gone, groups, prices, told if self.by_source else prices)
+        return Changes(text, names, added, gone, groups, prices, told if self.by_source else prices)
 
     def commit(self, changes: Changes) -> None:
         """Make the changes."""
-        self._names = changes.names
+        self._text = changes.text
+        if changes.names is not None:
+            self._names = changes.names
+        else:
+            self._names -= changes.gone
+            self._names.update(changes.added)
         for name in changes.gone:
             del self._rows[name]
         self._rows.update(changes.added)
@@ -165,6 +201,21 @@ class BlendedSide:
         prices = sorted(self._groups, key=Decimal, reverse=self.sign > 0)
         return [level for price in prices for level in _by_source(self._groups[price]).values()]
 
+    def _differ(self, levels: Levels, text: str | None) -> _Difference:
+        """Tell which rows are gone and which have come; of two texts, only the part that differs is looked at."""
+        if text is not None and self._text is not None:
+            window = _window(self._text, text)
+            if window is not None:
+                old, new = window
+                rows: set[Hashable] = set(new)
+                come = rows.difference(old)
+                # A row that stands twice is told apart by looking at the whole frame.
+                if len(rows) == len(new) and come.isdisjoint(self._names):
+                    gone: set[Hashable] = set(old)
+                    return _Difference(text, None, gone - rows, come)
+        names, repeats = _names(levels)
+        return _Difference(None if repeats else text, names, self._names - names, names - self._names)
+
     def _touch(self, groups: dict[str, _Group], price: str) -> _Group:
         """Return the group of a price as it will be."""
         group = groups.get(price)
@@ -176,14 +227,49 @@ class BlendedSide:
 _NOTHING: Final[_Group] = {}
 
 
-def _names(levels: Levels) -> set[Hashable]:
-    """Return what names the rows of a frame: the row itself, and a count for its copies."""
+def _window(old: str, new: str) -> tuple[list[str], list[str]] | None:
+    """
+    Return the rows of two sides without most of those that both begin with, and that both end with.
+
+    None where that leaves more than half: then it is quicker to look at all of the new one.
+    """
+    if old == new:
+        return [], []
+    if not (old and new):
+        return None
+    shortest = min(len(old), len(new))
+    same_before = 0
+    for step in _CHUNKS:
+        while (
+            same_before + step <= shortest
+            and old[same_before : same_before + step] == new[same_before : same_before + step]
+        ):
+            same_before += step
+    start = old.rfind(_BETWEEN, 0, same_before) + len(_BETWEEN)
+    if start < len(_BETWEEN):
+        start = 0
+    old_end, new_end = len(old), len(new)
+    for step in _CHUNKS:
+        while min(old_end, new_end) - step >= start and old[old_end - step : old_end] == new[new_end - step : new_end]:
+            old_end -= step
+            new_end -= step
+    end = old.find(_BETWEEN, old_end)
+    if end < 0:
+        end = len(old)
+    old_rows, new_rows = old[start:end], new[start : end + len(new) - len(old)]
+    if 2 * len(new_rows) > len(new):
+        return None
+    return old_rows.split(_BETWEEN), new_rows.split(_BETWEEN)
+
+
+def _names(levels: Levels) -> tuple[set[Hashable], bool]:
+    """Return what names the rows of a frame, the row itself and a count for its copies; and whether there are any."""
     rows: Sequence[Hashable] = levels.texts if isinstance(levels, Rows) else levels
     names: set[Hashable] = set(rows)
     if len(names) == len(rows):
-        return names
+        return names, False
     counts = Counter(rows)
-    return names.union(_Again(row, copy) for row, count in counts.items() for copy in range(1, count))
+    return names.union(_Again(row, copy) for row, count in counts.items() for copy in range(1, count)), True
 
 
 def _read(levels: Levels, name: Hashable) -> _Row:

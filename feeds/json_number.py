@@ -68,12 +68,12 @@ def rows(side: msgspec.Raw) -> Rows:
     text = str(side, "utf-8")
     if any(map(text.__contains__, _UNUSUAL)):
         text = _encode(_decode_rows(side)).decode()
-    if not (text.startswith("[[") and text.endswith("]]")):
+    if not (text.startswith("[[") and text.endswith("]]") and len(text) > len("[[]]")):
         if text in _EMPTY:
-            return Rows([], level)
+            return Rows("", level)
         msg = f"not a side of a book: {text[:40]!r}"
         raise FrameError(msg)
-    return Rows(text[2:-2].split("],["), level)
+    return Rows(text[2:-2], level)
 
 
 def level(row: str) -> Level:

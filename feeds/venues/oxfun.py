@@ -21,7 +21,7 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final, Literal
 
 import msgspec
@@ -59,6 +59,7 @@ from feeds.venues.oxfun_wire import (
     Book,
     Frame,
     Market,
+    decode_book_frame,
     decode_books,
     decode_frame,
     decode_markets,
@@ -90,6 +91,9 @@ _BUSY: Final = frozenset({"20001", "20002", "000101", "000201"})
 _PAUSED: Final = frozenset({"20031", "200050"})
 """This market is closed for now, or not active."""
 
+
+_BOOK_FRAME: Final = b'{"table":"depth'
+"""How the frames that matter most begin."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -260,6 +264,15 @@ class OxfunSession(Session):
         """Understand one frame; see `Session.receive`."""
         if frame == b"pong":
             return []
+        if frame.startswith(_BOOK_FRAME):
+            try:
+                known = decode_book_frame(frame)
+            except UNREADABLE:
+                pass  # the other way says what is wrong with it
+            else:
+                if self._pending is not None:
+                    self._watch_answer(self._pending, ts_recv)
+                return self._books(known.table, rows_of(known.data))
         try:
             envelope = decode_frame(frame)
         except UNREADABLE as error:
@@ -273,7 +286,7 @@ class OxfunSession(Session):
             self._watch_answer(self._pending, ts_recv)
         try:
             if table.startswith("depth"):
-                return self._books(table, envelope.data)
+                return self._books(table, rows_of(decode_books(envelope.data)))
             return self._events(table, envelope.data, ts_recv)
         except UNREADABLE as error:
             raise FrameError(str(error)) from error
@@ -366,13 +379,13 @@ class OxfunSession(Session):
 
     # Data
 
-    def _books(self, table: str, data: msgspec.Raw) -> list[Delivery]:
+    def _books(self, table: str, books: Iterable[Book]) -> list[Delivery]:
         is_delta = table == "depthUpdate-diff"
         if table.removesuffix("-diff") != self._book_arg:
             return _UNWANTED
         subscriptions = self._by_channel.get("book", {})
         deliveries: list[Delivery] = []
-        for book in rows_of(decode_books(data)):
+        for book in books:
             subscription = subscriptions.get(book.market_code or book.instrument_id)
             if subscription is None:
                 deliveries.extend(_UNWANTED)

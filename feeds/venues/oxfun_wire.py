@@ -53,6 +53,13 @@ class Book(msgspec.Struct, gc=False, rename="camel"):
     timestamp: str | int | None = None
 
 
+class BookFrame(msgspec.Struct, gc=False):
+    """A frame that carries books, read in one pass: a whole book is eight thousand characters, ten times a second."""
+
+    table: str
+    data: Book | list[Book]
+
+
 class _BestBidAsk(msgspec.Struct, gc=False, rename="camel"):
     market_code: str
     ask: Any = None
@@ -153,6 +160,7 @@ def _one_or_many(kind: Any) -> Callable[[msgspec.Raw], Any]:  # noqa: ANN401 (a 
 
 decode_frame = msgspec.json.Decoder(Frame, float_hook=str).decode
 decode_books = _one_or_many(Book)
+decode_book_frame = msgspec.json.Decoder(BookFrame).decode
 decode_topics = _one_or_many(_Topic)
 decode_past_trades = msgspec.json.Decoder(_PastTrades, float_hook=str).decode
 decode_rest_book = msgspec.json.Decoder(_RestBook).decode

@@ -55,7 +55,7 @@ def as_rows(levels: Levels) -> Rows:
         price, size, source = text.split(",")
         return (price, size, source)
 
-    return Rows([",".join(level) for level in levels], read)
+    return Rows("],[".join(",".join(level) for level in levels), read)
 
 
 FRAMES = st.lists(st.tuples(SOURCED, SOURCED), min_size=1, max_size=8)
@@ -221,7 +221,7 @@ def test_a_frame_without_a_sequence_is_refused():
 def test_a_side_has_a_limit():
     """A frame of absurd length is refused."""
     with pytest.raises(FrameError) as caught:
-        BlendedSide(1).compare(Rows(["1,1"] * (LEVELS_MAX + 1), lambda _: ("1", "1")))
+        BlendedSide(1).compare(Rows("],[".join(["1,1"] * (LEVELS_MAX + 1)), lambda _: ("1", "1")))
     assert caught.value.reason == "too_many_levels"
 
 
@@ -301,10 +301,10 @@ def test_rows_are_read_when_somebody_looks():
         return (price, size)
 
     side = BlendedSide(-1)
-    side.commit(side.compare(Rows(["1,1", "2,2", "3,3"], level)))
+    side.commit(side.compare(Rows("1,1],[2,2],[3,3", level)))
     assert sorted(read) == ["1,1", "2,2", "3,3"]
     read.clear()
-    changes = side.compare(Rows(["3,3", "1,1", "2,5"], level))
+    changes = side.compare(Rows("3,3],[1,1],[2,5", level))
     assert read == ["2,5"]
     assert changes.prices == [("2", "5")]
 
