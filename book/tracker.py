@@ -334,11 +334,14 @@ class BookTracker(BookPublisher):
     def _replay_kept(self, ts_recv: int, out: list[Event]) -> bool:
         """Apply what was kept aside on top of the snapshot; False when a gap shows."""
         kept, self._kept, self._kept_levels = self._kept, deque(), 0
+        taken = self.ts_venue
         while kept:
             delta = kept.popleft()
             last = self.sequence
             verdict = Verdict.GAP if last is None else self.rule(last, delta)
-            if verdict is Verdict.STALE or (verdict is Verdict.AGAIN and not self._fresh):
+            # What happened before the snapshot was taken is in it, or is of a series that has ended.
+            before = taken is not None and delta.ts_venue is not None and delta.ts_venue < taken
+            if before or verdict is Verdict.STALE or (verdict is Verdict.AGAIN and not self._fresh):
                 self.counts["stale_deltas"] += 1
                 continue
             try:

@@ -24,6 +24,9 @@ DOUBT_EVERY_SECONDS: Final = 5.0
 """Least time between two requests that are made on suspicion; trades are held back meanwhile."""
 _LAG_RETRY_SECONDS: Final = 1.0
 _RETRY_SECONDS_MAX: Final = 4.0
+_NS_A_MILLISECOND: Final = 1_000_000
+_AHEAD_NS: Final = 1_000_000_000
+"""Asked for beyond the present: clocks differ."""
 
 Kept = Literal["nowhere", "by_id", "by_time"]
 
@@ -64,11 +67,15 @@ class Backfill:
         self._fetched: list[Trade] = []
         self._pages = 0
         self._complete = False
+        self._until_ns: int | None = None
+        """Up to when the next page by time is wanted: the page before ended there."""
         self._failures = 0
         self._answered = False
         self._try_at = 0.0
         self._suspected = False
         self._suspected_at: float | None = None
+        self._unproven = False
+        """The last hole was closed with nothing live to join to: REST may have been behind."""
 
     @property
     def holding(self) -> bool:
@@ -85,6 +92,11 @@ class Backfill:
             return False
         if memory.knows(trade):
             self.counts["duplicates"] += 1
+            self._unproven = self._unproven and trade.backfilled  # live and fetched: the two overlap
+            return False
+        if self._unproven and not trade.backfilled:
+            self.doubt("unproven")
+            self._segments[-1].append(trade)
             return False
         late = self._kept == "by_id" and number_of(trade) < memory.number
         if late:
@@ -158,6 +170,7 @@ class Backfill:
             edge = key_of(rows[0])[0] if full else -1
             news = [row for row in rows if key_of(row)[0] > edge]
             self._fetched = news + self._fetched
+            self._until_ns = edge * _NS_A_MILLISECOND if full else None
         self._complete = not full
         if full and not news:
             self._pages = PAGES_MAX + 1  # no way on
@@ -201,7 +214,7 @@ class Backfill:
             self._answered = False
             self._try_at = now + _LAG_RETRY_SECONDS
             if self._kept == "by_time":
-                self._fetched, self._complete = [], False
+                self._fetched, self._complete, self._until_ns = [], False, None
         if now < self._try_at:
             return
         if self._suspected:
@@ -215,8 +228,8 @@ class Backfill:
                 self._complete = True  # the venue has shown no trade yet, so there is none to continue from
             return
         newest = max((trade.ts_venue or 0 for segment in self._segments for trade in segment), default=0)
-        until = self._fetched[0].ts_venue if self._fetched else max(ts_recv, newest) + 1_000_000_000
-        self.wish = Span(from_ns=self._start_ns(), until_ns=until or ts_recv)
+        until = max(ts_recv, newest) + _AHEAD_NS if self._until_ns is None else self._until_ns
+        self.wish = Span(from_ns=self._start_ns(), until_ns=until)
 
     def _joined(self) -> bool:
         """Tell whether what is known reaches from the last published trade to the live ones without a hole."""
@@ -247,17 +260,18 @@ class Backfill:
     def _close(self) -> list[Trade | Hole]:
         """Everything is here: merge it."""
         self.counts["closed_holes"] += 1
+        self._unproven = not self._history and not self._segments[-1]
         return self._end(list(self._merged([*self._segments, self._history])))
 
     def _give_up(self) -> list[Trade | Hole]:
         """Publish what is here, with a hole told wherever one may be."""
         reason = self.open_reason or "unknown"
         self.counts["holes"] += 1
+        self._unproven = False
         self._segments[-1] = [*self._history, *self._segments[-1]]
         self._history = []
         if self._kept == "by_time" and self._fetched:
-            # Fetched newest first: what is here reaches up to the live trades.
-            return self._end([Hole(reason, None, None), *self._merged(self._segments)])
+            return self._end(self._newest_part(reason))
         items: list[Trade | Hole] = list(self._merged([]))
         *before, live = self._segments
         for segment in [*filter(None, before), live]:
@@ -267,6 +281,19 @@ class Backfill:
                 expected = str(reach + 1) if reach else None
                 items += [Hole(reason, expected, beyond[0].id if beyond else None), *self._merged([beyond])]
         return self._end(items)
+
+    def _newest_part(self, reason: str) -> list[Trade | Hole]:
+        """Publish what was fetched newest first: it reaches up to the live trades, and not back to the older ones."""
+        fetched, self._fetched = self._fetched, []
+        edge = fetched[0].ts_venue or 0
+        items: list[Trade | Hole] = []
+        for segment in self._segments:
+            early = [trade for trade in segment if (trade.ts_venue or 0) < edge]
+            if early:
+                items += [Hole(reason, None, early[0].id), *self._merged([early])]
+        self._fetched = fetched
+        late = [[trade for trade in segment if (trade.ts_venue or 0) >= edge] for segment in self._segments]
+        return [*items, Hole(reason, None, None), *self._merged(late)]
 
     def _merged(self, known: Iterable[Sequence[Trade]]) -> list[Trade]:
         """Return what was fetched and what is known, each trade once and in order, and remember it."""
@@ -307,6 +334,7 @@ class Backfill:
         self.wish = None
         if self._kept == "by_time" or self.open_reason is None:
             self._fetched = []
+        self._until_ns = None
         self._complete = False
         self._answered = False
         self._pages = 0

@@ -76,6 +76,8 @@ class TradeMemory:
                 self._unconfirmed[key] -= 1
                 self._learn_id((trade.source, trade.id))
                 return True
+            if all(unconfirmed[0] < key[0] for unconfirmed in self._unconfirmed):
+                self._unconfirmed.clear()  # live trades come in order: nothing older will
         return False
 
     def add(self, trade: Trade, *, late: bool = False) -> None:

@@ -1,0 +1,267 @@
+"""Trades over any number of interruptions: each once, in order, and a hole told wherever one is left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from book.events import Trade
+from feeds.backfill import Backfill, Hole, Kept
+from feeds.venue import Span
+
+MS = 1_000_000
+PAGE = 4
+
+
+def trade(number: int, ts_ms: int, *, named: bool = True, backfilled: bool = False) -> Trade:
+    """Return a trade; several of a millisecond may look the same but for their id."""
+    name = str(number) if named else None
+    return Trade("v", "S", "v:S:trade", "", 0, 0, ts_ms * MS, name, "buy", "1.50", "2", backfilled=backfilled)
+
+
+class Market:
+    """The venue: all its trades, and how it answers."""
+
+    def __init__(self, kept: Kept) -> None:
+        self.kept = kept
+        self.trades: list[tuple[int, int]] = []
+        self.visible = 0
+        """How many of them REST shows; it may be behind."""
+
+    def happens(self, count: int) -> list[tuple[int, int]]:
+        new = []
+        for _ in range(count):
+            number, ts = self.trades[-1] if self.trades else (100, 1_000)
+            # Two a millisecond at most, and none of them in two moments that are told apart.
+            new.append((number + 1 + len(self.trades) % 3, ts + (len(self.trades) % 2 if new else 1)))
+            self.trades.append(new[-1])
+        return new
+
+    def answer(self, span: Span) -> list[Trade]:
+        rows = self.trades[: self.visible]
+        if self.kept == "by_id":
+            return [trade(number, ts) for number, ts in rows if number >= span.from_id][:PAGE]
+        found = [one for one in rows if span.from_ns // MS <= one[1] <= -(-span.until_ns // MS)]
+        return [trade(number, ts, named=False) for number, ts in found[-PAGE:]]
+
+
+class Act(NamedTuple):
+    """What happens next."""
+
+    kind: Literal["live", "lost", "interrupted", "doubted", "answered", "failed", "wait", "history"]
+    many: int
+
+
+acts = st.lists(
+    st.builds(
+        Act,
+        st.sampled_from(
+            [
+                "live",
+                "live",
+                "live",
+                "lost",
+                "interrupted",
+                "doubted",
+                "answered",
+                "answered",
+                "failed",
+                "wait",
+                "history",
+            ]
+        ),
+        st.integers(1, 6),
+    ),
+    max_size=25,
+)
+
+
+class Play:
+    """A script being run: a market, a socket that fails, a REST that answers."""
+
+    def __init__(self, kept: Kept, *, lagging: bool) -> None:
+        self.market = Market(kept)
+        self.backfill = Backfill(kept, PAGE)
+        self.lagging = lagging
+        self.published: list[Trade | Hole] = []
+        self.now = 0.0
+        self.away = False
+        """Trades were lost: the connection is broken, whether or not anybody knows."""
+        self.market.happens(3)
+        self.backfill.started(1_000 * MS)
+        self.take(self.market.trades)
+
+    def take(self, numbers: list[tuple[int, int]], *, history: bool = False) -> None:
+        for number, ts in numbers:
+            one = trade(number, ts, backfilled=history)
+            if self.backfill.take(one):
+                self.published.append(one)
+
+    def act(self, act: Act) -> None:
+        backfill, market = self.backfill, self.market
+        if act.kind in {"live", "lost"}:
+            new = market.happens(act.many)
+            self.away = self.away or act.kind == "lost"
+            self.take([] if self.away else new)
+        elif act.kind == "interrupted" or self.away:
+            assert backfill.interrupted("disconnected") is None
+            self.away = False
+        elif act.kind == "doubted":
+            backfill.doubt("malformed")
+        elif act.kind == "history" and backfill.holding and market.kept == "by_id":
+            self.take(market.trades[-PAGE:], history=True)
+        elif act.kind == "answered" and backfill.wish is not None:
+            market.visible = len(market.trades) - (self.lagging and act.many % 2)
+            backfill.fetched(market.answer(backfill.wish))
+        elif act.kind == "failed" and backfill.wish is not None:
+            backfill.failed()
+        for _ in range(act.many * 4 if act.kind == "wait" else 1):
+            self.now += 0.25
+            items = backfill.look(market.trades[-1][1] * MS, self.now, active=True)
+            self.published.extend(items or [])
+
+
+def play(kept: Kept, script: list[Act], *, lagging: bool) -> None:
+    """Run a script to its end, let everything settle, and judge what came out."""
+    run = Play(kept, lagging=lagging)
+    ending = [*[Act("wait", 2), Act("answered", 2)] * 12, Act("wait", 40), Act("live", 1)]
+    for act in [*script, *ending, *ending]:
+        run.act(act)
+    for act in ending[:-1]:
+        run.act(act)
+    assert not run.backfill.holding
+    check(run.market, run.published)
+
+
+def check(market: Market, published: list[Trade | Hole]) -> None:
+    """
+    Every published trade is one of the market's, none twice, in order; what is missing has a hole before it.
+
+    Trades of one millisecond that have no ids cannot be put in order: they are counted.
+    """
+    happened = Counter(ts for _, ts in market.trades)
+    told = Counter((item.ts_venue or 0) // MS for item in published if isinstance(item, Trade))
+    assert told <= happened, "twice, or never"
+    named = [item.id for item in published if isinstance(item, Trade) and item.id is not None]
+    assert len(named) == len(set(named)), "twice"
+    segment: list[int] = []
+    for item in [*published, None]:
+        if isinstance(item, Trade):
+            segment.append((item.ts_venue or 0) // MS)
+            continue
+        assert segment == sorted(segment), "out of order"
+        if segment:
+            inside = [ts for ts in happened if segment[0] < ts < segment[-1]]
+            here = Counter(segment)
+            assert all(here[ts] == happened[ts] for ts in inside), "a trade is missing, and no hole says so"
+        segment = []
+    if market.kept == "by_id" and not any(isinstance(item, Hole) for item in published):
+        assert [int(one) for one in named] == [number for number, _ in market.trades]
+    elif not any(isinstance(item, Hole) for item in published):
+        assert told == happened
+
+
+@given(script=acts, lagging=st.booleans())
+@settings(max_examples=400, deadline=None)
+def test_trades_by_id_come_once_in_order_or_a_hole_is_told(script, lagging):
+    """Sunflower: interruptions, history, suspicion, failing and lagging answers, in any mix."""
+    play("by_id", script, lagging=lagging)
+
+
+@given(script=acts)
+@settings(max_examples=400, deadline=None)
+def test_trades_by_time_come_once_in_order_or_a_hole_is_told(script):
+    """OX.FUN: past trades have no ids; equal ones within a millisecond are told apart by their number."""
+    play("by_time", script, lagging=False)
+
+
+def settled(kept: Kept, then: Callable[[Backfill], None]) -> list[Trade | Hole]:
+    """Return what comes out when a connection with one live trade was lost, and `then` happened."""
+    backfill = Backfill(kept, PAGE)
+    backfill.started(1_000 * MS)
+    assert backfill.take(trade(10, 1_000))
+    backfill.interrupted("disconnected")
+    then(backfill)
+    out: list[Trade | Hole] = []
+    for tick in range(200):
+        out += backfill.look(2_000 * MS, tick / 4, active=True) or []
+    return out
+
+
+def test_a_venue_that_answers_nothing_leaves_a_hole_and_the_live_trades_go_on():
+    """Live trades are held back for a bounded time."""
+
+    def then(backfill: Backfill) -> None:
+        assert not backfill.take(trade(20, 1_500))
+
+    hole, live = settled("by_id", then)
+    assert hole == Hole("disconnected", "11", "20")
+    assert isinstance(live, Trade)
+    assert (live.id, live.backfilled) == ("20", False)
+
+
+def test_history_that_reaches_back_needs_no_request():
+    """The venue's own last hundred trades close a short hole, and say that they were not seen live."""
+    seen: list[Backfill] = []
+
+    def then(backfill: Backfill) -> None:
+        seen.append(backfill)
+        for number in (9, 10, 11, 12):
+            backfill.take(trade(number, 1_000 + number, backfilled=True))
+        backfill.take(trade(13, 1_013))
+
+    items = settled("by_id", then)
+    assert [(one.id, one.backfilled) for one in items if isinstance(one, Trade)] == [
+        ("11", True),
+        ("12", True),
+        ("13", False),
+    ]
+    assert seen[0].wish is None
+
+
+def test_a_venue_without_past_trades_tells_the_hole_at_once_and_once():
+    """SFOX: nothing is held back."""
+    backfill = Backfill("nowhere", 0)
+    assert backfill.interrupted("disconnected") is None
+    backfill.started(1)
+    assert backfill.take(trade(1, 1))
+    assert backfill.interrupted("disconnected") == Hole("disconnected", None, None)
+    assert backfill.interrupted("disconnected") is None
+    assert backfill.take(trade(2, 2))
+
+
+def test_what_was_published_before_a_restart_of_the_daemon_is_not_published_again():
+    """The numbering goes on, and so does the memory of the newest trade."""
+    backfill = Backfill("by_id", PAGE)
+    assert backfill.resume("12", 1_012 * MS) is None
+    for number in (11, 12, 13):
+        backfill.take(trade(number, 1_000 + number, backfilled=True))
+    items = backfill.look(2_000 * MS, 0.0, active=True)
+    assert [one.id for one in items or [] if isinstance(one, Trade)] == ["13"]
+
+
+def test_a_restart_without_a_memory_tells_a_hole():
+    assert Backfill("by_id", PAGE).resume(None, None) == Hole("restarted", None, None)
+
+
+@pytest.mark.parametrize("kept", ["by_id", "by_time"])
+def test_a_late_live_trade_that_was_fetched_already_comes_once(kept: Kept):
+    """REST may be ahead of the socket."""
+    backfill = Backfill(kept, PAGE)
+    backfill.started(1_000 * MS)
+    backfill.take(trade(10, 1_000))
+    backfill.interrupted("disconnected")
+    out: list[Trade | Hole] = []
+    for tick in range(20):
+        out += backfill.look(2_000 * MS, tick / 4, active=True) or []
+        if backfill.wish is not None:
+            named = kept == "by_id"
+            backfill.fetched([trade(10, 1_000, named=named), trade(11, 1_400, named=named)])
+    assert [one.backfilled for one in out if isinstance(one, Trade)] == [True]
+    assert not backfill.take(trade(11, 1_400))
+    assert backfill.take(trade(12, 1_400))
