@@ -67,6 +67,8 @@ _ANSWER_TIMEOUT_NS: Final = 10_000_000_000
 _LEARNING_FRAMES: Final = 50
 _LEARNING_BREAKS: Final = 5
 """So many contradictions to one counter a socket, and none to one a feed, decide."""
+_RESTART_RUN: Final = 3
+"""So many frames in a row, each numbered one higher and all lower than before, are a series that began anew."""
 _TRADES_REMEMBERED: Final = 4096
 _BASE_UNIT_DECIMALS: Final = 8
 _KNOWN_QUOTES: Final = ("usdt", "usdc", "usd", "btc", "eth", "eur", "gbp")
@@ -168,8 +170,8 @@ class SequenceWatch:
 
     def __init__(self, scope: Literal["connection", "recipient"]) -> None:
         self.scope = scope
-        self._last: int | None = None
-        self._last_of: dict[str, int] = {}
+        self._socket = _Counter()
+        self._feeds: dict[str, _Counter] = {}
         self._frames = 0
         self._socket_breaks = 0
         self._feed_breaks = 0
@@ -177,20 +179,17 @@ class SequenceWatch:
 
     def look(self, sequence: int, recipient: str | None) -> ConnectionGap | Note | None:
         """Take the sequence of a frame; return what it tells."""
-        socket = _verdict(self._last, sequence)
-        self._last = sequence if self._last is None else max(self._last, sequence)
+        socket = self._socket.take(sequence)
         self._frames += 1
         self._socket_breaks += socket is not None
         feed = None
         if recipient is not None:
-            last = self._last_of.get(recipient)
-            feed = _verdict(last, sequence)
-            self._last_of[recipient] = sequence if last is None else max(last, sequence)
+            feed = self._feeds.setdefault(recipient, _Counter()).take(sequence)
             self._feed_breaks += feed is not None
         return feed if self.scope == "recipient" else self._weigh(socket)
 
     def _weigh(self, found: ConnectionGap | Note | None) -> ConnectionGap | Note | None:
-        if self._feed_breaks == 0 and len(self._last_of) > 1:
+        if self._feed_breaks == 0 and len(self._feeds) > 1:
             # Either reading is still possible.
             if self._frames <= _LEARNING_FRAMES:
                 self._held = self._held or found
@@ -203,10 +202,28 @@ class SequenceWatch:
         return held or found
 
 
-def _verdict(last: int | None, sequence: int) -> ConnectionGap | Note | None:
-    if last is None or sequence == last + 1:
-        return None
-    return ConnectionGap(last + 1, sequence) if sequence > last else Note("misordered")
+class _Counter:
+    """One series of sequences: the highest so far, unless a run of lower ones shows that it began anew."""
+
+    __slots__ = ("_last", "_lower", "_run")
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+        self._lower = 0
+        self._run = 0
+
+    def take(self, sequence: int) -> ConnectionGap | Note | None:
+        last = self._last
+        if last is None or sequence > last:
+            self._last = sequence
+            return None if last is None or sequence == last + 1 else ConnectionGap(last + 1, sequence)
+        self._run = self._run + 1 if sequence == self._lower + 1 else 1
+        self._lower = sequence
+        if self._run < _RESTART_RUN:
+            return Note("misordered")
+        self._last = sequence
+        self._run = 0
+        return ConnectionGap(last + 1, sequence)
 
 
 class _Command(msgspec.Struct):

@@ -123,7 +123,9 @@ class World:
                 self.oracle.blame(f"{subscription.stream}: live at {tracker.sequence}, the venue is at {newest}")
 
     def newest(self, subscription: Subscription) -> int | None:
-        """Return the venue's present sequence of a book."""
+        """Return the venue's present sequence of a book; None where it is ambiguous."""
+        if self.plan.venue == "sfox" and self.venue.injected["sequence_reset"]:
+            return None
         transport = self.connection._transport
         number = None if transport is None else transport.connection.connection_id  # type: ignore[attr-defined]
         return self.venue.sequence(subscription.wire_symbol, number)
