@@ -32,6 +32,9 @@ from sinks.thread import WorkerThread
 
 _OPEN_TIMEOUT_SECONDS: Final = 10.0
 _CLOSE_TIMEOUT_SECONDS: Final = 5.0
+_DRAIN_SECONDS_MAX: Final = 1.0
+_TRANSPORT_BYTES: Final = 64 * 1024
+"""What a transport may hold before more waits in front of it."""
 
 
 class WebsocketConfig(SinkConfig, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="websocket"):
@@ -190,7 +193,7 @@ class WebsocketSink(Sink):
             "ping_interval": self.config.ping_interval_seconds or None,
             "ping_timeout": self.config.ping_timeout_seconds or None,
             "max_size": self.config.message_bytes_max,
-            "write_limit": self.config.client_buffer_bytes_max // 4,
+            "write_limit": min(_TRANSPORT_BYTES, self.config.client_buffer_bytes_max // 4),
             "server_header": None,
             "logger": _silent_logger(),
             "ssl": self._tls,
@@ -225,6 +228,7 @@ class WebsocketSink(Sink):
         server, self._server = self._server, None
         if server is not None:
             self.fanout.flush()
+            await self._drain(min(_DRAIN_SECONDS_MAX, timeout_seconds / 4))
             server.close(code=CLOSE_SHUTTING_DOWN, reason="shutting down")
             self.reception.dismiss()
             closing = asyncio.ensure_future(server.wait_closed())
@@ -245,7 +249,7 @@ class WebsocketSink(Sink):
     @property
     def queue_bytes(self) -> tuple[int, int]:
         """Return (held, limit) of the client that is furthest behind."""
-        held = max((client.wire.held() for client in self.fanout.clients), default=0)
+        held = max((client.held for client in self.fanout.clients), default=0)
         return held, self.config.client_buffer_bytes_max
 
     @property
@@ -280,6 +284,12 @@ class WebsocketSink(Sink):
             "warnings": reception.warnings,
             "ring_bytes": fanout.ring_limits.bytes_held,
         }
+
+    async def _drain(self, seconds: float) -> None:
+        """Give readers that are a little behind the time to catch up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*(each.drained() for each in self.reception.connections))
 
     # State
 

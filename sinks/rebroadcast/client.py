@@ -28,7 +28,7 @@ class Wire(Protocol):
     open: bool
     """Whether data frames may still be sent."""
     full: bool
-    """Whether so much waits to be read that it is worth a look; set by the wire itself."""
+    """Whether it has enough to do; set by the wire, which calls `Client.drained` when that is over."""
     write: Callable[[bytes], None]
     """Send whole frames; what it raises is no more than that the socket is gone."""
     held: Callable[[], int]
@@ -49,6 +49,8 @@ class Client:
     """
 
     __slots__ = (
+        "_backlog",
+        "_backlog_bytes",
         "_half",
         "_limit",
         "allowance",
@@ -69,6 +71,9 @@ class Client:
         self.wire = wire
         self._limit = buffer_bytes_max
         self._half = buffer_bytes_max // 2
+        self._backlog: deque[bytes] = deque()
+        """What waits while the socket is full: a transport that is stuck is not touched again and again."""
+        self._backlog_bytes = 0
         self.rules: Rules = ()
         self.group: Group | None = None
         self.resume: dict[str, Position] = {}
@@ -90,9 +95,13 @@ class Client:
         if not wire.open:
             return False
         try:
-            if wire.full and not self._fits(len(data)):
+            if not wire.full and not self._backlog:
+                wire.write(data)
+            elif self._fits(len(data)):
+                self._backlog.append(data)
+                self._backlog_bytes += len(data)
+            else:
                 return False
-            wire.write(data)
         except WRITE_ERRORS:
             wire.abort()
             return False
@@ -111,34 +120,55 @@ class Client:
         return silent
 
     def drained(self) -> None:
-        """Take note that the socket has caught up."""
-        self.allowance = 0
-        self.warned = False
+        """Hand on what waits, now that the socket has caught up."""
+        wire, backlog = self.wire, self._backlog
+        try:
+            while backlog and not wire.full and wire.open:
+                parts = []
+                size = 0
+                while backlog and size < _CONGESTED_BYTES:
+                    parts.append(backlog.popleft())
+                    size += len(parts[-1])
+                self._backlog_bytes -= size
+                wire.write(b"".join(parts))
+        except WRITE_ERRORS:
+            wire.abort()
+        if not backlog and not wire.full:
+            self.allowance = 0
+            self.warned = False
 
     def close(self, code: int, reason: str) -> None:
         """Close; nothing more is sent."""
         if not self.closing:
             self.closing = True
+            self._backlog.clear()
+            self._backlog_bytes = 0
             self.wire.hang_up(code, reason)
+
+    @property
+    def held(self) -> int:
+        """How many bytes wait for it to read."""
+        return self.wire.held() + self._backlog_bytes
 
     @property
     def congested(self) -> bool:
         """Whether it has not read what it got lately; merging on serves it better than more to read."""
-        return self.wire.held() > _CONGESTED_BYTES
+        return self.held > _CONGESTED_BYTES
 
     @property
     def lagging(self) -> bool:
         """Whether more than half of the budget waits to be read."""
-        return self.wire.held() > self._half + self.allowance
+        return self.held > self._half + self.allowance
 
     def _fits(self, size: int) -> bool:
         """Tell whether so much more is within the budget; warn at half of it, close when it is spent."""
-        held = self.wire.held()
+        held = self.held
         if held + size > self._limit + self.allowance:
             self.close(CLOSE_SLOW, "too slow: buffer limit reached")
             return False
         if held > self._half + self.allowance and not self.warned:
             self.warned = True
             self.warnings += 1
+            # Ahead of what waits, so that it still reaches a reader that is closed before it reads that.
             self.wire.write(slow(held, self._limit))
         return True

@@ -117,4 +117,5 @@ class RebroadcastConnection(ServerConnection):
     async def drained(self) -> None:
         """Wait until the peer has caught up or is gone; others get their turn in any case."""
         await asyncio.sleep(0)
-        await self._drained.wait()
+        while self.full and self.open:
+            await self._drained.wait()

@@ -34,7 +34,7 @@ class Market:
         """How many of them REST shows; it may be behind."""
 
     def happens(self, count: int) -> list[tuple[int, int]]:
-        new = []
+        new: list[tuple[int, int]] = []
         for _ in range(count):
             number, ts = self.trades[-1] if self.trades else (100, 1_000)
             # Two a millisecond at most, and none of them in two moments that are told apart.

@@ -56,6 +56,7 @@ class PipeWire:
         self.writes = 0
         self.held_max = 0
         self.mark = 1 << 30
+        self.full = False
 
     @property
     def open(self) -> bool:
@@ -68,13 +69,10 @@ class PipeWire:
         self.waiting += data
         self.writes += 1
         self.held_max = max(self.held_max, len(self.waiting))
+        self.full = len(self.waiting) > self.mark
 
     def held(self) -> int:
         return len(self.waiting)
-
-    @property
-    def full(self) -> bool:
-        return len(self.waiting) > self.mark
 
     def hang_up(self, code: int, reason: str) -> None:
         self.closed = (code, reason)
@@ -109,13 +107,16 @@ class Reader:
             self.bench.fanout.unsubscribe(self.client, parsed)
 
     def read(self) -> list[dict[str, Any]]:
-        """Take in all that waits."""
-        data, self.wire.waiting = bytes(self.wire.waiting), bytearray()
+        """Take in all that waits, and what comes after it when there is room again."""
+        data = b""
+        while self.wire.waiting:
+            data += self.wire.waiting
+            self.wire.waiting = bytearray()
+            self.wire.full = False
+            self.client.drained()
         texts = [text.decode() for text in payloads(data)]
         for text in texts:
             self.updates += self.state.receive(text)
-        if not self.wire.waiting:
-            self.client.drained()
         new = [json.loads(text) for text in texts]
         self.raw += new
         return new
@@ -361,10 +362,17 @@ def test_a_stopped_reader_in_full_mode_is_warned_and_closed():
     reader = Reader(bench, {}, budget=50_000)
     reader.command(op="subscribe")
     reader.read()
+    bench.anything(100)
+    held_max = seen = 0
     while reader.wire.closed is None:
         bench.anything(4)
+        held_max = max(held_max, reader.client.held)
+        if held_max > 40_000:
+            seen = reader.client.warnings
+    assert seen == 1
     assert reader.wire.closed == (4008, "too slow: buffer limit reached")
-    assert reader.wire.held_max <= 50_000
+    assert 45_000 < held_max <= 50_000
+    assert reader.client.held == len(reader.wire.waiting) <= 30_000  # what waited behind it is let go
     reader.read()
     (warning,) = [one for one in reader.raw if one["type"] == "warning"]
     assert warning["code"] == "slow"
