@@ -11,20 +11,12 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
-from typing import Final
 
 from benchmarks import machine, section
 from benchmarks.bench import Bench, seconds_since
-from benchmarks.peer import FOLDER, ROOT
+from benchmarks.document import DOCUMENT, FOUND, write_document
+from benchmarks.peer import ROOT
 from benchmarks.suites import SUITES
-
-_FOUND: Final = FOLDER / "found"
-_DOCUMENT: Final = ROOT / "docs" / "performance.md"
-_BEGIN: Final = "<!-- measured: begin -->"
-_END: Final = "<!-- measured: end -->"
-_OWN_PACKAGES: Final = ("msgspec", "orjson", "websockets", "aiohttp", "uvloop")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         found.when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         found.quick = arguments.quick
         found.versions = dict(bench.versions)
-        found.save(_FOUND)
+        found.skipped = list(bench.skipped)
+        found.save(FOUND / "quick" if arguments.quick else FOUND)
         print(f"\n{found.markdown()}\n")
         if found.goals:
             print(f"{section.goal_table(found.goals).markdown()}\n")
@@ -52,36 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in bench.skipped:
         print(f"== {line}")
     if arguments.write:
-        write_document(_DOCUMENT)
-        print(f"== written to {_DOCUMENT.relative_to(ROOT)}")
+        write_document(DOCUMENT)
+        print(f"== written to {DOCUMENT.relative_to(ROOT)}")
     print(f"== {seconds_since(began)}")
     return 0
-
-
-def write_document(path: Path) -> None:
-    """Put the newest findings of every suite between the marks."""
-    found = [one for one in (section.load(_FOUND, name) for name in SUITES) if one is not None]
-    goals = [goal for one in found for goal in one.goals]
-    versions: dict[str, str] = {}
-    for one in found:
-        versions |= one.versions
-    parts = [
-        f"Machine: {'; '.join(dict.fromkeys(one.machine for one in found))}.",
-        "Versions: "
-        + "; ".join(
-            [f"{name} {version(name)}" for name in _OWN_PACKAGES]
-            + [f"{name}: {words}" for name, words in sorted(versions.items())]
-        )
-        + ".",
-        "## Goals",
-        section.goal_table(goals).markdown(),
-        *(one.markdown() for one in found),
-    ]
-    text = path.read_text() if path.exists() else f"# Performance\n\n{_BEGIN}\n{_END}\n"
-    before, _, rest = text.partition(_BEGIN)
-    after = rest.partition(_END)[2]
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f"{before}{_BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{_END}{after}")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -46,3 +46,25 @@ def quantity(value: float) -> str:
     if size >= 100:
         return f"{value:.0f}"
     return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 1 else f"{value:.3f}"
+
+
+class Growth(msgspec.Struct):
+    """A straight line through values over something: its slope, the standard error of that, and the mean."""
+
+    slope: float
+    error: float
+    mean: float
+    count: int
+
+
+def growth(x: Sequence[float], y: Sequence[float]) -> Growth:
+    """Return the line of least squares; without two different `x` it is level."""
+    count = len(x)
+    if count < 2 or min(x) == max(x):
+        return Growth(0.0, 0.0, statistics.fmean(y) if y else 0.0, count)
+    slope, intercept = statistics.linear_regression(x, y)
+    middle = statistics.fmean(x)
+    spread = sum((one - middle) ** 2 for one in x)
+    rest = sum((value - intercept - slope * one) ** 2 for one, value in zip(x, y, strict=True))
+    error = (rest / (count - 2) / spread) ** 0.5 if count > 2 else 0.0
+    return Growth(slope, error, statistics.fmean(y), count)

@@ -65,6 +65,10 @@ class Section(msgspec.Struct):
     remarks: list[str] = []
     blocks: list[str] = []
     """Output of other programs, shown as it came."""
+    pictures: list[str] = []
+    """Files below docs/performance."""
+    skipped: list[str] = []
+    """Peers that could not take part, and why."""
     versions: dict[str, str] = {}
     machine: str = ""
     revision: str = ""

@@ -1,0 +1,79 @@
+"""A daemon on simulated venues, each in a process of its own: what a user would run, with its figures at hand."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from benchmarks.bench import Bench
+from daemon.toml import dump
+
+CHANNELS: Final = {
+    "sunflower": ["book", "trade", "ticker", "candle:M1"],
+    "oxfun": ["book", "trade", "ticker", "venue_quote"],
+    "sfox": ["book", "trade", "ticker"],
+}
+"""As in `skulk demo`."""
+RING_EVENTS: Final = 200
+"""As in `skulk demo`: kept for subscribers that come back."""
+
+
+class Installation:
+    """
+    Runs until it is closed. `rate` is times everyday; the markets share the core of what is not measured.
+
+    `urls` are the rebroadcast's.
+    """
+
+    def __init__(self, bench: Bench, *, rate: float = 1.0, trace: bool = False) -> None:
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="skulk-bench-"))
+            self.venues = stack.enter_context(bench.own("simulators", "simulators", rate, core=bench.cores.other))
+            path = Path(folder, "skulk.toml")
+            path.write_text(configuration(self.venues.facts["feeds"], folder))
+            arguments = [path, *(["--trace"] if trace else [])]
+            self.daemon = stack.enter_context(bench.own("skulk", "contenders.skulk_daemon", *arguments))
+            self._stack = stack.pop_all()
+        self.url: str = self.daemon.facts["urls"][0]
+        self.ops: str = self.daemon.facts["ops"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def sample(self) -> dict[str, Any]:
+        """Return what the daemon holds now."""
+        return self.daemon.ask("sample")
+
+    def counts(self) -> dict[str, Any]:
+        """Return where every event went."""
+        return self.daemon.ask("counts")
+
+
+def configuration(feeds: dict[str, list[str]], folder: str) -> str:
+    """Return the daemon's configuration: the demo's, on these addresses."""
+    return dump(
+        {
+            "daemon": {"log_level": "error", "state_directory": folder},
+            "ops": {"listen": "127.0.0.1:0"},
+            "feeds": [
+                {
+                    "venue": venue,
+                    "symbols": ["*"],
+                    "channels": CHANNELS[venue],
+                    "ws_url": ws_url,
+                    "rest_url": rest_url,
+                    "synthetic": True,
+                }
+                for venue, (ws_url, rest_url) in feeds.items()
+            ],
+            "sinks": [{"type": "websocket", "listen": "127.0.0.1:0", "ring_events_max": RING_EVENTS}],
+        }
+    )
