@@ -14,6 +14,8 @@ from typing import Final
 from book.events import Trade
 
 REMEMBERED_MAX: Final = 1024
+_LATE_MILLISECONDS_MAX: Final = 60_000
+"""A live trade may come so much later than newer ones."""
 _NS_A_MILLISECOND: Final = 1_000_000
 
 Key = tuple[int, Decimal, Decimal, str | None]
@@ -50,6 +52,8 @@ class TradeMemory:
         self._recent: deque[Trade] = deque(maxlen=REMEMBERED_MAX)
         self._unconfirmed: Counter[Key] = Counter()
         """Fetched without an id; the same trade may still come in live."""
+        self._unconfirmed_until = 0
+        """The newest of their milliseconds."""
 
     def resume(self, trade_id: str | None, ts_venue: int | None) -> None:
         """Go on after the newest trade of an earlier run; others of its millisecond count as published."""
@@ -76,8 +80,8 @@ class TradeMemory:
                 self._unconfirmed[key] -= 1
                 self._learn_id((trade.source, trade.id))
                 return True
-            if all(unconfirmed[0] < key[0] for unconfirmed in self._unconfirmed):
-                self._unconfirmed.clear()  # live trades come in order: nothing older will
+            if key[0] > self._unconfirmed_until + _LATE_MILLISECONDS_MAX:
+                self._unconfirmed.clear()
         return False
 
     def add(self, trade: Trade, *, late: bool = False) -> None:
@@ -87,7 +91,9 @@ class TradeMemory:
         elif trade.backfilled:
             if len(self._unconfirmed) >= REMEMBERED_MAX:
                 self._unconfirmed.clear()
-            self._unconfirmed[key_of(trade)] += 1
+            key = key_of(trade)
+            self._unconfirmed[key] += 1
+            self._unconfirmed_until = max(self._unconfirmed_until, key[0])
         self._recent.append(trade)
         self.empty = False
         if not late:

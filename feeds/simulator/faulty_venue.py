@@ -1,7 +1,7 @@
 """A simulated venue with a script of faults between it and its clients; the same contract, so any transport will do."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
 from feeds.simulator.budget import SECOND_NS
@@ -46,6 +46,11 @@ class FaultyVenue(SimulatedVenue):
     def is_quiet(self) -> bool:
         """Whether nothing is going to happen any more."""
         return not self._armed
+
+    @property
+    def is_striking(self) -> bool:
+        """Whether something that has begun to happen is not over."""
+        return any(armed.hits > 0 and armed.is_active(self._now_ns) for armed in self._armed)
 
     def active(self, target: Target, now_ns: int) -> Iterator[Armed]:
         """The faults of a target that could strike now, in the order of the script."""
@@ -119,6 +124,10 @@ class FaultyVenue(SimulatedVenue):
     def truth(self, wire_symbol: str, sequence: int, connection_id: int | None = None) -> Truth | None:
         """The venue's truth, which no fault touches."""
         return self.inner.truth(wire_symbol, sequence, connection_id)
+
+    def truths(self, wire_symbol: str, sequence: int, connection_id: int | None = None) -> Sequence[Truth]:
+        """Every truth of that sequence."""
+        return self.inner.truths(wire_symbol, sequence, connection_id)
 
     def sequence(self, wire_symbol: str, connection_id: int | None = None) -> int | None:
         """The venue's newest sequence."""

@@ -1,7 +1,7 @@
 """The other side of SFOX: whole blended books, tickers and trades, numbered per connection."""
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heapreplace
 from random import Random
@@ -33,6 +33,7 @@ _BLOCK_NS: Final = 2 * MINUTE_NS
 _REST_PER_TEN_SECONDS: Final = 250
 _PAST_TRADES: Final = 60
 _REMEMBERED_CONNECTIONS: Final = 16
+_REMEMBERED_SERIES: Final = 4
 
 
 # The books one connection was sent, by sequence: the pair and what was published of it.
@@ -103,6 +104,7 @@ class SfoxVenue(SimulatedVenue):
         self._connections: dict[int, SfoxConnection] = {}
         self._listeners: defaultdict[str, dict[int, SfoxConnection]] = defaultdict(dict)
         self._sent: OrderedDict[int, _Sent] = OrderedDict()
+        self._sent_before: dict[int, list[_Sent]] = {}
         self._command_budget = Window(self.options.commands_per_minute, MINUTE_NS)
         self._rest_budget = Window(_REST_PER_TEN_SECONDS, 10 * SECOND_NS)
 
@@ -126,7 +128,8 @@ class SfoxVenue(SimulatedVenue):
         connection = self._connections[connection_id] = SfoxConnection(connection_id, path, self, now_ns)
         self._sent[connection_id] = _Sent()
         while len(self._sent) > _REMEMBERED_CONNECTIONS:
-            self._sent.popitem(last=False)
+            forgotten, _ = self._sent.popitem(last=False)
+            self._sent_before.pop(forgotten, None)
         return connection
 
     def closed(self, connection_id: int) -> None:
@@ -180,6 +183,14 @@ class SfoxVenue(SimulatedVenue):
             return None
         return self.pairs[wire_symbol].truth(book[1], self.options.levels)
 
+    def truths(self, wire_symbol: str, sequence: int, connection_id: int | None = None) -> Sequence[Truth]:
+        """The same of the present series and of the last few before it."""
+        series = [self._sent.get(connection_id or 0) or _Sent(), *self._sent_before.get(connection_id or 0, ())]
+        books = [sent[sequence] for sent in series if sequence in sent]
+        pair = self.pairs[wire_symbol]
+        found = [pair.truth(publication, self.options.levels) for name, publication in books if name == wire_symbol]
+        return [truth for truth in found if truth is not None]
+
     def sequence(self, wire_symbol: str, connection_id: int | None = None) -> int | None:
         """The sequence of the newest book of a pair that a connection was sent."""
         sent = self._sent.get(connection_id or 0) or _Sent()
@@ -188,8 +199,12 @@ class SfoxVenue(SimulatedVenue):
     def reset_sequence(self, wire_symbol: str) -> None:
         """Every connection counts from 1 again; the pair does not matter here."""
         del wire_symbol
-        for connection in self._connections.values():
+        for number, connection in self._connections.items():
             connection.sequence = 0
+            former = self._sent_before.setdefault(number, [])
+            former.insert(0, self._sent[number])
+            del former[_REMEMBERED_SERIES:]
+            self._sent[number] = _Sent()
 
     # ------------------------------------------------------------ what connections call
 

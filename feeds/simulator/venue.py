@@ -141,6 +141,11 @@ class SimulatedVenue(ABC):
     def truth(self, wire_symbol: str, sequence: int, connection_id: int | None = None) -> Truth | None:
         """The full book at a venue sequence, None when unknown or forgotten; SFOX numbers frames per connection."""
 
+    def truths(self, wire_symbol: str, sequence: int, connection_id: int | None = None) -> Sequence[Truth]:
+        """Every full book that was ever sent under a sequence: a series that began anew may repeat one."""
+        truth = self.truth(wire_symbol, sequence, connection_id)
+        return () if truth is None else (truth,)
+
     @abstractmethod
     def sequence(self, wire_symbol: str, connection_id: int | None = None) -> int | None:
         """The newest venue sequence of a symbol's book; for SFOX that of the connection's newest frame of it."""

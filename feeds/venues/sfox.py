@@ -144,7 +144,7 @@ _encode = msgspec.json.Encoder().encode
 class SfoxOptions(FeedOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Options of an SFOX feed."""
 
-    stale_after_seconds: float | None = 15.0
+    stale_ceiling_seconds: float = 15.0
     snapshot_timeout_seconds: float = 15.0
     book_levels: Literal["price", "source"] = "price"
     """`price`: sources added up. `source`: levels are [price, size, source]."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -66,7 +66,7 @@ class Bench:
         )
         self.faulty = self.server.faulty(venue)
         self.ledgers = {name: one for name, one in ledgers(self.server.venue(venue)).items() if name in chosen}
-        self.oracle = Oracle(self._truth, stride=3)
+        self.oracle = Oracle(self._truths, stride=3)
         self.feed = Feed(simulator, simulator.Options(**(feed_options or {})), epoch="e")
         self.http = HttpClient()
         self.noticed: Noticed | None = None
@@ -173,12 +173,12 @@ class Bench:
                 ledger.follow()
             await asyncio.sleep(0.2)
 
-    def _truth(self, symbol: str, _channel: str, sequence: int) -> Truth | None:
+    def _truths(self, symbol: str, _channel: str, sequence: int) -> Sequence[Truth]:
         wire_symbol = next((one.wire_symbol for one in self.feed.subscriptions if one.symbol == symbol), None)
         if wire_symbol is None:
-            return None
+            return ()
         inner = self.server.venue(self.name)
         number = max(inner._connections, default=None) if isinstance(inner, SfoxVenue) else None
         if isinstance(inner, SfoxVenue) and number is None:
-            return None
-        return self.faulty.truth(wire_symbol, sequence, number)
+            return ()
+        return self.faulty.truths(wire_symbol, sequence, number)

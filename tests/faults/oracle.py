@@ -7,7 +7,7 @@ It shares no code with what it judges: a plain dictionary a side, decimals, and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 
 from book.events import BookDelta, BookSnapshot, Event, Gap, Quote, Status, Trade
@@ -59,15 +59,16 @@ class Oracle:
     """
     Every violation it finds is a sentence in `violations`.
 
-    `truth` is asked with the wire symbol and the venue sequence, for every snapshot and one delta in `stride`.
+    `truths` is asked with the symbol, the channel and the venue sequence, for every snapshot and one delta in
+    `stride`; it returns every book that the venue ever sent under that sequence.
     """
 
-    def __init__(self, truth: Callable[[str, str, int], Truth | None], stride: int = 7) -> None:
+    def __init__(self, truths: Callable[[str, str, int], Sequence[Truth]], stride: int = 7) -> None:
         self.violations: list[str] = []
         self.counts: Counter[str] = Counter()
         self.books: dict[str, PlainBook] = {}
         self.trades: dict[str, list[Trade | Gap]] = {}
-        self._truth = truth
+        self._truths = truths
         self._stride = stride
         self._seq: dict[tuple[str, str], int] = {}
         self._deltas = 0
@@ -148,12 +149,12 @@ class Oracle:
         """Hold a book against the truth of its sequence; None where that is not known any more."""
         book = self.books[stream]
         _, symbol, channel = stream.split(":")
-        truth = None if book.venue_seq is None else self._truth(symbol, channel, int(book.venue_seq))
-        if truth is None:
+        truths = () if book.venue_seq is None else self._truths(symbol, channel, int(book.venue_seq))
+        if not truths:
             self.counts["truth_unknown"] += 1
             return None
         self.counts["compared"] += 1
-        if not book.equals(truth):
+        if not any(book.equals(truth) for truth in truths):
             self.blame(f"{stream}: a live book that is not the venue's at {book.venue_seq}")
             return False
         return True

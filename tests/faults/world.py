@@ -7,7 +7,7 @@ import contextlib
 import random
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from book.events import Event
@@ -29,6 +29,8 @@ from tests.faults.wire import FakeWire
 
 HEAL_SECONDS = 900.0
 """Longest that a book may take to be live again: several refusals that wait for their turn cost a minute each."""
+STRIKE_SECONDS_MAX = 60.0
+"""Longest that the end waits for a fault that has begun and not happened as often as it is to."""
 BEHIND_MAX = 12
 OLD_SECONDS_MAX = 30.0
 """Longest that a live book may be behind: what trickles through a narrow pipe is given up after ten seconds."""
@@ -76,7 +78,7 @@ class World:
         self.wire = FakeWire(self.venue, loop)
         self.ledgers = ledgers(inner)
         self.wire.after_pump.append(self._follow)
-        self.oracle = Oracle(self.truth, stride)
+        self.oracle = Oracle(self.truths, stride)
         self.overheard: Callable[[list[Event]], None] | None = None
         """Hears everything before the oracle does."""
         venue = VENUES[plan.venue]
@@ -97,13 +99,13 @@ class World:
         )
         self._kept_up: dict[Subscription, float] = {}
 
-    def truth(self, symbol: str, _channel: str, sequence: int) -> Truth | None:
+    def truths(self, symbol: str, _channel: str, sequence: int) -> Sequence[Truth]:
         wire_symbol = next((one.wire_symbol for one in self.feed.subscriptions if one.symbol == symbol), None)
         transport = self.connection._transport
         connection_id = None if transport is None else transport.connection.connection_id  # type: ignore[attr-defined]
         if wire_symbol is None or (self.plan.venue == "sfox" and connection_id is None):
-            return None
-        return self.venue.truth(wire_symbol, sequence, connection_id)
+            return ()
+        return self.venue.truths(wire_symbol, sequence, connection_id)
 
     def _publish(self, events: list[Event]) -> None:
         if self.overheard is not None:
@@ -146,16 +148,28 @@ class World:
             and not any(backfill.holding for backfill in self.feed.trades._backfills.values())
         )
 
+    @property
+    def faults_strike(self) -> bool:
+        """Whether something that was begun goes on: the last of so many frames, a pipe that is still narrow."""
+        now = self.loop.time()
+        if now > FAULTS_UNTIL + STRIKE_SECONDS_MAX:
+            return False
+        last = max((fault.at_seconds + fault.seconds for fault in self.plan.script.faults), default=0.0)
+        return now < last or self.venue.is_striking
+
     async def live_through(self) -> Outcome:
         """The whole run."""
         tasks = [asyncio.create_task(self.wire.pump()), asyncio.create_task(self.connection.run())]
         try:
             await asyncio.sleep(FAULTS_UNTIL)
+            while self.faults_strike:
+                self._alive(tasks)
+                await asyncio.sleep(0.25)
             healing = self.loop.time()
             well_since = None
             while self.loop.time() - healing < HEAL_SECONDS:
                 self._alive(tasks)
-                if not self.well:
+                if not self.well or self.faults_strike:
                     well_since = None
                 elif well_since is None:
                     well_since = self.loop.time()

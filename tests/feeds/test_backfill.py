@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from book.events import Trade
 from feeds.backfill import Backfill, Hole, Kept
+from feeds.trade_memory import TradeMemory
 from feeds.venue import Span
 
 MS = 1_000_000
@@ -265,3 +266,17 @@ def test_a_late_live_trade_that_was_fetched_already_comes_once(kept: Kept):
     assert [one.backfilled for one in out if isinstance(one, Trade)] == [True]
     assert not backfill.take(trade(11, 1_400))
     assert backfill.take(trade(12, 1_400))
+
+
+def test_a_live_trade_that_comes_late_behind_newer_ones_comes_once():
+    """What was fetched without an id is remembered for a minute of the venue's time, and each of it answers once."""
+    memory = TradeMemory()
+    memory.add(trade(11, 1_400, named=False, backfilled=True))
+    for number, ts in ((12, 2_400), (13, 61_000)):
+        assert not memory.knows(trade(number, ts))
+        memory.add(trade(number, ts))
+    assert memory.knows(trade(11, 1_400))
+    assert not memory.knows(trade(14, 1_400))
+    memory.add(trade(15, 1_500, named=False, backfilled=True))
+    assert not memory.knows(trade(16, 61_501))
+    assert not memory.knows(trade(15, 1_500))

@@ -12,19 +12,20 @@ from book.tracker import BookSeries, BookTracker
 from feeds.recovery import Advice, Recovery
 from feeds.session import Subscription
 from feeds.venue import FeedOptions
+from feeds.venues import VENUES
 
 
 class Bench:
     """One book of a connection, and time."""
 
-    def __init__(self, channel: str = "book") -> None:
+    def __init__(self, channel: str = "book", options: FeedOptions | None = None) -> None:
         self.now = 100.0
         self.frames = 0
         self.subscription = Subscription("v", "A-B", "AB", channel)
         self.tracker = BookTracker(
             contiguous, BookSeries(Series("v", "A-B", "book", "e"), Series("v", "A-B", "status", "e"))
         )
-        self.recovery = Recovery(FeedOptions())
+        self.recovery = Recovery(options or FeedOptions())
         self.recovery.opened(self.now)
         self.out: list[Event] = []
         self.sequence = 10
@@ -284,3 +285,22 @@ def test_a_refusal_for_good_is_not():
     bench.ask()
     bench.subscription.state = "refused"
     assert bench.wait(300.0) is None
+
+
+@pytest.mark.parametrize(("venue", "untaught"), [("sunflower", 60.0), ("oxfun", 60.0), ("sfox", 15.0)])
+def test_every_venues_books_teach_their_own_staleness(venue, untaught):
+    """A book that spoke four times a second is stale after the floor; one that hardly spoke, after much longer."""
+    options = VENUES[venue].Options()
+    for count, limit in ((40, options.stale_floor_seconds), (2, untaught)):
+        bench = Bench(options=options)
+        bench.ask()
+        bench.live()
+        for _ in range(count):
+            bench.now += 0.25
+            bench.delta()
+            assert bench.look() is None
+        began = bench.now
+        advice = bench.wait(100.0)
+        assert advice is not None
+        assert (advice.reason, advice.mark, advice.action) == ("silent", "stale", "resync")
+        assert limit < bench.now - began <= limit + 0.5
