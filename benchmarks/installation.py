@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from benchmarks.bench import Bench
+from benchmarks.material import Material
 from daemon.toml import dump
 
 CHANNELS: Final = {
@@ -33,7 +34,7 @@ class Installation:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="skulk-bench-"))
             self.venues = stack.enter_context(bench.own("simulators", "simulators", rate, core=bench.cores.other))
             path = Path(folder, "skulk.toml")
-            path.write_text(configuration(self.venues.facts["feeds"], folder))
+            path.write_text(configuration(simulated(self.venues.facts["feeds"]), folder))
             arguments = [path, *(["--trace"] if trace else [])]
             self.daemon = stack.enter_context(bench.own("skulk", "contenders.skulk_daemon", *arguments))
             self._stack = stack.pop_all()
@@ -57,23 +58,40 @@ class Installation:
         return self.daemon.ask("counts")
 
 
-def configuration(feeds: dict[str, list[str]], folder: str) -> str:
-    """Return the daemon's configuration: the demo's, on these addresses."""
+def simulated(feeds: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """Return the tables of feeds on simulators at these addresses."""
+    return [
+        {
+            "venue": venue,
+            "symbols": ["*"],
+            "channels": CHANNELS[venue],
+            "ws_url": ws_url,
+            "rest_url": rest_url,
+            "synthetic": True,
+        }
+        for venue, (ws_url, rest_url) in feeds.items()
+    ]
+
+
+def replayed(material: Material, port: int) -> dict[str, Any]:
+    """Return the table of a feed on a Sunflower that has sockets and nothing else."""
+    return {
+        "venue": "sunflower",
+        "symbols": [f"native:{symbol}" for symbol in material.symbols],
+        "channels": material.channels,
+        "ws_url": f"ws://127.0.0.1:{port}/",
+        "rest_url": "http://127.0.0.1:9",
+        "synthetic": True,
+    }
+
+
+def configuration(feeds: list[dict[str, Any]], folder: str) -> str:
+    """Return the daemon's configuration: the demo's, with these feeds."""
     return dump(
         {
             "daemon": {"log_level": "error", "state_directory": folder},
             "ops": {"listen": "127.0.0.1:0"},
-            "feeds": [
-                {
-                    "venue": venue,
-                    "symbols": ["*"],
-                    "channels": CHANNELS[venue],
-                    "ws_url": ws_url,
-                    "rest_url": rest_url,
-                    "synthetic": True,
-                }
-                for venue, (ws_url, rest_url) in feeds.items()
-            ],
+            "feeds": feeds,
             "sinks": [{"type": "websocket", "listen": "127.0.0.1:0", "ring_events_max": RING_EVENTS}],
         }
     )

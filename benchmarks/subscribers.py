@@ -179,7 +179,7 @@ class Subscribers:
         for _ in range(count):
             one = Subscriber(port, command)
             if kernel_time:
-                one.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+                timed(one)
             self._all[one.socket.fileno()] = one
             self._poll.register(one.socket.fileno(), select.EPOLLIN)
 
@@ -203,7 +203,7 @@ class Subscribers:
         try:
             if self._kernel_time:
                 data, ancillary, _, _ = one.socket.recvmsg(_READ_BYTES, 64)
-                came_ns = _came(ancillary)
+                came_ns = came(ancillary)
             else:
                 data = one.socket.recv(_READ_BYTES)
         except OSError as error:
@@ -238,7 +238,13 @@ class Subscribers:
         self._poll.close()
 
 
-def _came(ancillary: list[tuple[int, int, bytes]]) -> int:
+def timed(one: Subscriber) -> Subscriber:
+    """Have the kernel tell when it received what is read."""
+    one.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    return one
+
+
+def came(ancillary: list[tuple[int, int, bytes]]) -> int:
     """Return when the kernel received what was read, in wall clock nanoseconds."""
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:

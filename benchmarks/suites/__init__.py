@@ -7,10 +7,11 @@ from typing import Final
 
 from benchmarks.bench import Bench
 from benchmarks.section import Section
-from benchmarks.suites import pipeline, whole_book, wire
+from benchmarks.suites import latency, pipeline, whole_book, wire
 
 SUITES: Final[dict[str, Callable[[Bench], Section]]] = {
     "pipeline": pipeline.run,
     "wire": wire.run,
     "whole_book": whole_book.run,
+    "latency": latency.run,
 }
