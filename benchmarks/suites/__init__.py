@@ -7,11 +7,12 @@ from typing import Final
 
 from benchmarks.bench import Bench
 from benchmarks.section import Section
-from benchmarks.suites import latency, pipeline, whole_book, wire
+from benchmarks.suites import books, latency, pipeline, whole_book, wire
 
 SUITES: Final[dict[str, Callable[[Bench], Section]]] = {
     "pipeline": pipeline.run,
     "wire": wire.run,
     "whole_book": whole_book.run,
     "latency": latency.run,
+    "books": books.run,
 }

@@ -22,10 +22,10 @@ _SHARES: Final = (0.5, 0.9, 0.99, 0.999)
 _STAGE: Final = "skulk_publish_latency_seconds"
 _TEXT: Final = """\
 A venue's frames ({source}) at {rate} a second, at random moments,
-through the whole daemon (`skulk run`, uvloop) to subscribers on loopback. The clock of a frame starts when the venue hands it to its kernel and stops when the kernel
-has the event for a subscriber (its own time stamp, so that a tardy reader does not count). `to the daemon` ends when
-the daemon has read the frame: waking up and reading. `inside the daemon` is the rest, to the last subscriber:
-decoding, the book, encoding, one write a subscriber."""
+through the whole daemon (`skulk run`, uvloop) to subscribers on loopback. The clock of a frame starts when the venue
+hands it to its kernel and stops when the kernel has the event for a subscriber (its own time stamp, so that a tardy
+reader does not count). `to the daemon` ends when the daemon has read the frame: waking up and reading. `inside the
+daemon` is the rest, to the last subscriber: decoding, the book, encoding, one write a subscriber."""
 _ATTRIBUTION: Final = """\
 `{stage}` at /metrics beside what was measured from outside in the same run ({clients} subscribers): the
 share of frames that took no longer than each of its bounds. The daemon's stage runs from the frame being read to its
