@@ -1,5 +1,6 @@
 """One client behind a script of faults: frames lost, doubled, swapped, spoiled or held on their way out."""
 
+import re
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from feeds.simulator.faulty_venue import FaultyVenue
 
 _FROZEN_FRAMES_MAX: Final = 20_000
+_SEQUENCE: Final = re.compile(r'"(?:sequence|seqNum)":"?(\d+)')
 _BAD_FRAME: Final = b"\xff\xff\xff\xff\xff\xff\xff\xff"
 _LOST: Final = frozenset({"drop", "gap", "missing_ack", "missing_greeting"})
 
@@ -168,7 +170,7 @@ class FaultyConnection(SimulatedConnection):
             if fault.fault == "gap":
                 armed.symbol, armed.connection_id = tag.symbol, self.connection_id
         elif is_spoil(fault.fault):
-            text = spoiled(fault.fault, frame, self._venue.rng, self._truth(tag.symbol))
+            text = spoiled(fault.fault, frame, self._venue.rng, self._truth(frame, tag.symbol))
             outcome = None if text is None else [text, *self._released(tag)]
         else:
             outcome = self._mixed_up(fault, frame, tag)
@@ -204,6 +206,7 @@ class FaultyConnection(SimulatedConnection):
                     released.append(held.frame)
         return released
 
-    def _truth(self, wire_symbol: str) -> Truth | None:
-        sequence = self._venue.sequence(wire_symbol, self.connection_id) if wire_symbol else None
-        return None if sequence is None else self._venue.truth(wire_symbol, sequence, self.connection_id)
+    def _truth(self, frame: str, wire_symbol: str) -> Truth | None:
+        """The book as of this very frame: several of a symbol may leave at once."""
+        sequence = _SEQUENCE.search(frame) if wire_symbol else None
+        return None if sequence is None else self._venue.truth(wire_symbol, int(sequence[1]), self.connection_id)

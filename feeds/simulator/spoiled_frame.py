@@ -13,7 +13,7 @@ Json = Any
 
 
 def spoiled(fault: str, frame: str, rng: Random, truth: Truth | None) -> str | None:
-    """The frame with its fault, or None where the fault does not fit; `truth` is the symbol's book before or after."""
+    """The frame with its fault, or None where the fault does not fit; `truth` is the book of its sequence."""
     spoil = _SPOILS.get(fault)
     if spoil is None:
         return None

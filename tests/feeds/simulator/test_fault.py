@@ -220,6 +220,23 @@ def test_a_crossed_frame_crosses_the_book(name):
     assert len(crossed) == 1
 
 
+@pytest.mark.parametrize("name", ["sunflower", "oxfun"])
+def test_of_many_frames_that_leave_at_once_the_spoiled_one_crosses_the_book_of_its_own_moment(name):
+    """A bid above the newest ask need not be above the ask of an older frame, and would never be noticed."""
+    venue, connection = faulty(name, {"fault": "crossed", "frame": "delta", "at_seconds": 1, "count": 40})
+    replica = Replica(name)
+    crossed = 0
+    for _, frame in run(venue, connection, seconds=40, step_ns=4 * SECOND_NS):
+        symbol = replica.receive(frame)
+        if symbol:
+            bids, asks = replica.books[symbol][:2]
+            spoiled_bids = [price for price in bids if price >= min(asks)]
+            crossed += bool(spoiled_bids)
+            for price in spoiled_bids:
+                del bids[price]
+    assert crossed == venue.injected["crossed"] == 40
+
+
 def test_a_wrong_checksum_is_wrong_and_other_spoils_keep_it_right():
     def wrong(frames):
         matches = [_CHECKED.search(frame) for frame in frames if "depthUpdate" in frame[:30]]
