@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from benchmarks.machine import Cores, cores
@@ -53,6 +55,19 @@ class Bench:
         """Return how many rounds to run."""
         return few if self.quick else many
 
+    @contextlib.contextmanager
+    def beside(self) -> Iterator[None]:
+        """Keep this process off the measured core for a while: it has subscribers of its own."""
+        if not hasattr(os, "sched_getaffinity"):
+            yield
+            return
+        allowed = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {self.cores.other})
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, allowed)
+
     def own(self, name: str, module: str, *arguments: object, core: int | None = None) -> Worker:
         """Start a contender of our own, on the measured core."""
         command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
@@ -81,11 +96,11 @@ def take_turns(turns: Sequence[Turn], rounds: int, *, warm_up: int = _WARM_UP_RO
             if number >= warm_up:
                 sample = measured.setdefault((turn.case, turn.contender), Sample([]))
                 sample.values.append(answer["cpu_ns"] / answer["units"] / 1000)
-        _progress(number + 1, rounds + warm_up)
+        progress(number + 1, rounds + warm_up)
     return measured
 
 
-def _progress(done: int, total: int) -> None:
+def progress(done: int, total: int) -> None:
     """Show how far it is, where somebody looks."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r   round {done}/{total}" + ("\r\x1b[K" if done == total else ""))

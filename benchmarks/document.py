@@ -17,7 +17,6 @@ from benchmarks.suites import SUITES
 
 FOUND: Final = FOLDER / "found"
 DOCUMENT: Final = ROOT / "docs" / "performance.md"
-PICTURES: Final = ROOT / "docs" / "performance"
 BEGIN: Final = "<!-- measured: begin -->"
 END: Final = "<!-- measured: end -->"
 _ORDER: Final = (*SUITES, "soak")

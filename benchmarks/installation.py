@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +37,7 @@ class Installation:
             path = Path(folder, "skulk.toml")
             path.write_text(configuration(simulated(self.venues.facts["feeds"]), folder))
             arguments = [path, *(["--trace"] if trace else [])]
+            self.began = time.monotonic()
             self.daemon = stack.enter_context(bench.own("skulk", "contenders.skulk_daemon", *arguments))
             self._stack = stack.pop_all()
         self.url: str = self.daemon.facts["urls"][0]
@@ -48,6 +50,11 @@ class Installation:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def wait_for_books(self) -> None:
+        """Wait until every book is live."""
+        while (now := self.sample())["live"] < now["books"] or not now["books"]:
+            time.sleep(0.01)
 
     def sample(self) -> dict[str, Any]:
         """Return what the daemon holds now."""

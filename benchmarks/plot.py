@@ -10,10 +10,14 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from benchmarks.peer import ROOT, prepare
+
+PICTURES: Final = ROOT / "docs" / "performance"
+"""Where the pictures of docs/performance.md are."""
 
 
 class Line(msgspec.Struct):

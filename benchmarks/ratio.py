@@ -25,7 +25,7 @@ def cost_table(measured: Measured, cases: dict[str, str], contenders: Sequence[s
 
 
 def _cell(sample: Sample, own: Sample | None) -> str:
-    text = f"{quantity(sample.median)} ±{sample.spread:.0%}"
+    text = quantity(sample.median) + (f" ±{sample.spread:.0%}" if len(sample.values) > 1 else "")
     return text if own is None else f"{text} ({sample.median / own.median:.2f}x)"
 
 

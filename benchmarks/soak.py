@@ -24,10 +24,10 @@ import msgspec
 
 from benchmarks import machine
 from benchmarks.bench import Bench
-from benchmarks.document import DOCUMENT, FOUND, PICTURES, write_document
+from benchmarks.document import DOCUMENT, FOUND, write_document
 from benchmarks.installation import Installation
 from benchmarks.peer import ROOT
-from benchmarks.plot import Line, Panel, Picture, draw
+from benchmarks.plot import PICTURES, Line, Panel, Picture, draw
 from benchmarks.sample import Growth, growth
 from benchmarks.section import Section, Table
 from benchmarks.subscribers import Subscribers
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     bench = Bench(quick=False)
     print(f"== {machine.describe()}, load {machine.load():.1f}", flush=True)
     with Installation(bench, rate=arguments.rate, trace=arguments.trace) as run:
-        _wait_for_books(run)
+        run.wait_for_books()
         subscribers = Subscribers(run.url, arguments.clients, kernel_time=True)
         if arguments.trace:
             subscribers.read_for(arguments.seconds * _WARM_UP_SHARE)
@@ -91,11 +91,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_document(DOCUMENT)
         print(f"== written to {DOCUMENT.relative_to(ROOT)}")
     return 0 if identity["lost"] == 0 else 1
-
-
-def _wait_for_books(run: Installation) -> None:
-    while (now := run.sample())["live"] < now["books"] or not now["books"]:
-        time.sleep(0.2)
 
 
 def watch(run: Installation, subscribers: Subscribers, seconds: float) -> list[Reading]:

@@ -12,6 +12,7 @@ on its own, so many a second); answers on standard output.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import socket
 import sys
@@ -107,10 +108,11 @@ def main() -> None:
         hear(client)
         client.sendall(first)
         time.sleep(_PAUSE_SECONDS)
-        if what == "blast":
-            blast(client, everything)
-        else:
-            pace(client, steady, float(numbers[0]), int(numbers[1]))
+        with contextlib.suppress(ConnectionError):  # it has seen enough
+            if what == "blast":
+                blast(client, everything)
+            else:
+                pace(client, steady, float(numbers[0]), int(numbers[1]))
         answer({"sent": len(steady)})
         client.settimeout(30)
         try:

@@ -7,12 +7,16 @@ from typing import Final
 
 from benchmarks.bench import Bench
 from benchmarks.section import Section
-from benchmarks.suites import books, latency, pipeline, whole_book, wire
+from benchmarks.suites import books, growth, latency, parts, pipeline, running, subscribers, whole_book, wire
 
 SUITES: Final[dict[str, Callable[[Bench], Section]]] = {
     "pipeline": pipeline.run,
     "wire": wire.run,
     "whole_book": whole_book.run,
     "latency": latency.run,
+    "subscribers": subscribers.run,
     "books": books.run,
+    "parts": parts.run,
+    "running": running.run,
+    "growth": growth.run,
 }
