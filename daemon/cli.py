@@ -136,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_ops_url(top)
     top.add_argument("--seconds", type=_positive, default=1.0, metavar="N", help="time between two looks (1)")
     top.add_argument("--once", action="store_true", help="two looks, then leave")
+    _add_gaps(add("gaps", _gaps, "list and explain the gaps of a daemon's past", "skulk gaps list --since 24h"))
+    _add_coverage(add("coverage", _coverage, "how much of the time each stream was good", "skulk coverage --since 24h"))
     venues = add("venues", _venues, "list the supported venues", "skulk venues")
     venues.add_argument("--json", action="store_true", help="as JSON")
     symbols = add("symbols", _symbols, "print a venue's symbol table", "skulk symbols sunflower '*-BTC'")
@@ -154,6 +156,30 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the configuration (default: $SKULK_CONFIG, else /etc/skulk/skulk.toml)",
     )
+
+
+def _add_history(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    parser.add_argument("--directory", type=Path, metavar="DIR", help="the state directory (default: as configured)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def _add_gaps(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    listed = kinds.add_parser("list", help="one line a gap, newest first")
+    _add_history(listed)
+    listed.add_argument("--since", type=_span, metavar="SPAN", help="only the last 30m, 24h, 7d (default: all)")
+    listed.add_argument("--stream", default="*", metavar="GLOB", help="only streams such as 'sfox:*:trade'")
+    listed.set_defaults(gap_id=None)
+    shown = kinds.add_parser("show", help="everything known about one gap")
+    shown.add_argument("gap_id", metavar="ID", help="the gap_id of the event, the log or the list")
+    _add_history(shown)
+
+
+def _add_coverage(parser: argparse.ArgumentParser) -> None:
+    _add_history(parser)
+    parser.add_argument("--since", type=_span, default=86400.0, metavar="SPAN", help="the last 30m, 24h, 7d (24h)")
+    parser.add_argument("--stream", default="*", metavar="GLOB", help="only streams such as '*:book'")
 
 
 def _add_ops_url(parser: argparse.ArgumentParser) -> None:
@@ -186,6 +212,16 @@ def _words(text: str) -> list[str]:
 def _speed(text: str) -> float | None:
     """Return how many times real time, None for as fast as can be."""
     return None if text == "max" else _positive(text)
+
+
+def _span(text: str) -> float:
+    """Return the seconds of `24h`."""
+    from daemon.moment import span_seconds
+
+    try:
+        return span_seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _positive(text: str) -> float:
@@ -412,6 +448,25 @@ def _top(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         out=sys.stdout,
         colour="NO_COLOR" not in environment and sys.stdout.isatty(),
     )
+
+
+def _gaps(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    from daemon.history import list_gaps, show_gap, state_directory
+
+    directory = state_directory(arguments.directory, arguments.config, environment)
+    if arguments.gap_id is None:
+        list_gaps(directory, arguments.stream, arguments.since, as_json=arguments.json)
+    else:
+        show_gap(directory, arguments.gap_id, as_json=arguments.json)
+    return EXIT_DONE
+
+
+def _coverage(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    from daemon.history import show_coverage, state_directory
+
+    directory = state_directory(arguments.directory, arguments.config, environment)
+    show_coverage(directory, arguments.stream, arguments.since, as_json=arguments.json)
+    return EXIT_DONE
 
 
 def _venues(arguments: argparse.Namespace, _: Mapping[str, str]) -> int:

@@ -7,8 +7,9 @@ Without this file nobody could say which hours of a recording may be trusted.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,23 +19,27 @@ from structlog.typing import FilteringBoundLogger
 from book.events import BOOK_CHANNELS, BookSnapshot, Event, Gap, Status
 from book.tracker import BookTracker
 from sinks.sink import Batch
+from sinks.thread import WorkerThread
 
 FOLDER: Final = "coverage"
-_LEDGER: Final = "ledger.ndjson"
-_OLD: Final = "ledger.1.ndjson"
-_OPEN: Final = "open.json"
+LEDGER: Final = "ledger.ndjson"
+OLD: Final = "ledger.1.ndjson"
+OPEN: Final = "open.json"
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 CHECKPOINT_SECONDS: Final = 10.0
 """How much a crash can cost of what is known."""
+_CLOSED_MAX: Final = 10_000
+"""Intervals that wait for a disk that does not write; older ones are given up, counted."""
+UNWANTED: Final = "unsubscribed"
 _RARE: Final = frozenset({Gap, Status, BookSnapshot})
-_DAY_NS: Final = 86_400 * 10**9
 
 
 class Interval(msgspec.Struct, omit_defaults=True):
     """
     One stretch of a stream that was good all through: first and last instant, events in it, what ended it.
 
-    One without length is a further gap that was told while the stream was not good anyway.
+    One without length is a gap that was told while the stream was not good anyway, or, without a
+    gap, the moment from which the stream was wanted.
     """
 
     stream: str
@@ -57,8 +62,12 @@ class _Open:
         """Since when it is not known whether something is missing."""
 
 
+def is_moment(gap: Gap) -> bool:
+    """Tell whether the stream is whole again directly after the gap: messages were lost, the subscription stands."""
+    return gap.reason == "sequence" and gap.stream.rpartition(":")[2] not in BOOK_CHANNELS
+
+
 _encode = msgspec.json.Encoder().encode
-_decode_interval = msgspec.json.Decoder(Interval).decode
 _decode_open = msgspec.json.Decoder(list[Interval]).decode
 
 
@@ -68,6 +77,7 @@ class Coverage:
 
     A listener of the hub; files are written by `run`, off the loop. A book is good while it is
     live; any other stream while it is subscribed, not silent for too long, and no gap was told.
+    `connected` tells of every stream that is wanted whether its venue is connected.
     """
 
     def __init__(
@@ -77,13 +87,21 @@ class Coverage:
         seqs: Callable[[], Mapping[str, int]],
         log: FilteringBoundLogger,
         wall_clock_ns: Callable[[], int],
+        connected: Callable[[], Mapping[str, bool]],
     ) -> None:
         self._folder = Path(state_directory) / FOLDER
         self._trackers = trackers
         self._seqs = seqs
         self._log = log
         self._wall_clock_ns = wall_clock_ns
+        self.lost = 0
+        """Intervals that were never written down, for the disk did not take them."""
+        self._connected = connected
+        self._worker: WorkerThread | None = None
         self._open: dict[str, _Open] = {}
+        self._known: set[str] = set()
+        """Every stream that was heard of and is still wanted."""
+        self._begun = False
         self._closed: deque[Interval] = deque()
 
     def batch(self, batch: Batch) -> None:
@@ -94,30 +112,47 @@ class Coverage:
 
     async def run(self) -> None:
         """Write down what is known every few seconds, until cancelled."""
-        await asyncio.to_thread(self._take_over)
         while True:
-            await asyncio.sleep(CHECKPOINT_SECONDS)
             await self.flush()
+            await asyncio.sleep(CHECKPOINT_SECONDS)
 
     async def flush(self) -> None:
         """Write down what is known now."""
+        self._drop_unwanted()
+        if not self._begun:
+            self._begun = True
+            await self._do(self._take_over)
         closed = list(self._closed)
         self._closed.clear()
-        opened = self._standing()
-        try:
-            await asyncio.to_thread(self._write, closed, opened)
-        except OSError as error:
+        if closed and not await self._do(self._append, closed):
             self._closed.extendleft(reversed(closed))
-            while len(self._closed) > 10_000:  # noqa: PLR2004 (a disk that is full for days)
-                self._closed.popleft()
-            self._log.warning("daemon.failed", error=f"coverage not written: {error}")
+            self._drop_oldest()
+        await self._do(self._checkpoint, self._standing())
 
-    async def close(self) -> None:
-        """End everything in order and write it down."""
+    async def close(self, timeout_seconds: float) -> None:
+        """End everything in order and write it down; a disk that hangs is not waited for any longer."""
         now = self._wall_clock_ns()
-        for stream in list(self._open):
-            self._end(stream, now, "stopped", gap=False)
-        await self.flush()
+        for stream, held in list(self._open.items()):
+            self._end(stream, held.pending or now, "stopped", gap=False)
+        for stream in self._known:
+            self._put(Interval(stream, now, now, 0, "stopped"))
+        self._known.clear()
+        try:
+            await asyncio.wait_for(self.flush(), timeout_seconds)
+        except TimeoutError:
+            self._log.warning("daemon.failed", error="coverage not written in time")
+        if self._worker is not None:
+            self._worker.stop()
+
+    async def _do(self, work: Callable[..., None], *arguments: object) -> bool:
+        """Have the worker do something to the files; tell whether that went well."""
+        try:
+            self._worker = self._worker or WorkerThread("coverage")
+            await self._worker.call(work, *arguments)
+        except OSError as error:
+            self._log.warning("daemon.failed", error=f"coverage not written: {error}")
+            return False
+        return True
 
     # What is published
 
@@ -126,6 +161,7 @@ class Coverage:
             self._gap(event)
         elif isinstance(event, BookSnapshot):
             if event.state == "live" and event.stream not in self._open:
+                self._known.add(event.stream)
                 self._open[event.stream] = _Open(event.ts_recv, event.seq)
         elif isinstance(event, Status):
             self._status(event)
@@ -133,12 +169,14 @@ class Coverage:
     def _gap(self, gap: Gap) -> None:
         held = self._open.get(gap.stream)
         if held is None:
-            self._closed.append(Interval(gap.stream, gap.ts_recv, gap.ts_recv, 0, gap.reason, 1))
+            self._put(Interval(gap.stream, gap.ts_recv, gap.ts_recv, 0, gap.reason, 1))
             return
         end = gap.ts_recv if held.pending is None else held.pending
         if gap.reason == "silent":
             end = min(end, self._heard(gap.stream) or end)
-        self._end(gap.stream, end, gap.reason, gap=True, seq=gap.seq)
+        self._end(gap.stream, end, gap.reason, gap=gap.reason != UNWANTED, seq=gap.seq)
+        if is_moment(gap):
+            self._open[gap.stream] = _Open(gap.ts_recv, gap.seq)
 
     def _status(self, status: Status) -> None:
         if status.channel is None:
@@ -146,9 +184,12 @@ class Coverage:
                 self._doubt_all(status)
             return
         channel = status.channel.partition(":")[0]
+        stream = f"{status.venue}:{status.symbol}:{channel}"
+        if stream not in self._known and status.reason != UNWANTED:
+            self._known.add(stream)
+            self._put(Interval(stream, status.ts_recv, status.ts_recv, 0, "wanted"))
         if channel in BOOK_CHANNELS:
             return
-        stream = f"{status.venue}:{status.symbol}:{channel}"
         held = self._open.get(stream)
         if status.state == "live":
             # Everything that was missed is there, or a gap has told that it is not.
@@ -166,9 +207,10 @@ class Coverage:
 
     def _doubt_all(self, status: Status) -> None:
         """The connection is gone: trades may be fetched later, everything else is over."""
+        connected = self._connected()
         for stream, held in list(self._open.items()):
             venue, _, channel = stream.split(":", 2)
-            if venue != status.venue or channel in BOOK_CHANNELS:
+            if venue != status.venue or channel in BOOK_CHANNELS or connected.get(stream):
                 continue
             if channel == "trade":
                 held.pending = held.pending or status.ts_recv
@@ -184,141 +226,76 @@ class Coverage:
     def _end(self, stream: str, end: int, reason: str, *, gap: bool, seq: int | None = None) -> None:
         held = self._open.pop(stream)
         events = (seq if seq is not None else self._seqs().get(stream, held.seq)) - held.seq
-        self._closed.append(Interval(stream, held.start, max(end, held.start), max(events, 0), reason, int(gap)))
+        self._put(Interval(stream, held.start, max(end, held.start), max(events, 0), reason, int(gap)))
+
+    def _drop_unwanted(self) -> None:
+        """End what nobody asks for any more."""
+        now = self._wall_clock_ns()
+        for stream in self._known - self._connected().keys():
+            self._known.remove(stream)
+            if stream in self._open:
+                self._end(stream, now, UNWANTED, gap=False)
+            else:
+                self._put(Interval(stream, now, now, 0, UNWANTED))
+
+    def _put(self, interval: Interval) -> None:
+        self._closed.append(interval)
+        self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        while len(self._closed) > _CLOSED_MAX:
+            self._closed.popleft()
+            self.lost += 1
 
     def _standing(self) -> list[Interval]:
-        """Return what is open, as if it ended now."""
+        """Return what is open, as if it ended now, and what is not good at present."""
         now, seqs = self._wall_clock_ns(), self._seqs()
-        return [
-            Interval(stream, held.start, held.pending or now, seqs.get(stream, held.seq) - held.seq)
+        good = [
+            Interval(
+                stream,
+                held.start,
+                held.pending or now,
+                max(0, seqs.get(stream, held.seq) - held.seq),
+                None if held.pending is None else "pending",
+            )
             for stream, held in self._open.items()
         ]
+        return good + [Interval(stream, now, now, 0, "broken") for stream in self._known - self._open.keys()]
 
     # Files
 
     def _take_over(self) -> None:
         """What the last run left open ended when it was last seen."""
         try:
-            left = _decode_open((self._folder / _OPEN).read_bytes())
-        except (OSError, msgspec.MsgspecError):
+            left = _decode_open((self._folder / OPEN).read_bytes())
+        except (FileNotFoundError, msgspec.MsgspecError):
             return
         for interval in left:
             interval.reason = "crashed"
-        try:
-            self._write(left, [])
-        except OSError as error:
-            self._log.warning("daemon.failed", error=f"coverage not taken over: {error}")
+        self._append(left)
 
-    def _write(self, closed: Sequence[Interval], opened: Sequence[Interval]) -> None:
+    def _append(self, closed: Sequence[Interval]) -> None:
+        """Add to the ledger, whole or not at all; what a crash has torn is ended first."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        ledger = self._folder / _LEDGER
-        if closed:
-            with ledger.open("ab") as file:
-                file.writelines(_encode(interval) + b"\n" for interval in closed)
-            if ledger.stat().st_size > FILE_BYTES_MAX:
-                ledger.replace(self._folder / _OLD)
-        draft = self._folder / f"{_OPEN}.part"
+        ledger = self._folder / LEDGER
+        with ledger.open("a+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            if end:
+                file.seek(end - 1)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            try:
+                file.write(b"".join(_encode(interval) + b"\n" for interval in closed))
+                file.flush()
+            except OSError:
+                file.truncate(end)
+                raise
+            size = file.tell()
+        if size > FILE_BYTES_MAX:
+            ledger.replace(self._folder / OLD)
+
+    def _checkpoint(self, opened: Sequence[Interval]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        draft = self._folder / f"{OPEN}.part"
         draft.write_bytes(_encode(list(opened)))
-        draft.replace(self._folder / _OPEN)
-
-
-# What `skulk coverage` prints
-
-
-class StreamCoverage(msgspec.Struct, frozen=True):
-    """How good one stream was within a window."""
-
-    stream: str
-    window_seconds: float
-    good_seconds: float
-    gaps: int
-    events: int
-    longest_gap_seconds: float
-
-    @property
-    def availability(self) -> float:
-        """Share of the window in which the stream was good."""
-        return self.good_seconds / self.window_seconds if self.window_seconds > 0 else 0.0
-
-    @property
-    def gaps_per_million(self) -> float:
-        """Gaps per million events."""
-        return self.gaps * 1e6 / self.events if self.events else 0.0
-
-
-def read_coverage(state_directory: str, since_ns: int, now_ns: int) -> list[StreamCoverage]:
-    """
-    Return the coverage of every stream in a window; it begins with the first that is known of the stream.
-
-    Reads files only; the daemon need not run. Its last seconds are as of the last checkpoint.
-    """
-    by_stream: dict[str, list[Interval]] = {}
-    for interval in sorted(_read(Path(state_directory) / FOLDER), key=lambda one: one.start):
-        by_stream.setdefault(interval.stream, []).append(interval)
-    return [
-        _cover(stream, intervals, since_ns, now_ns)
-        for stream, intervals in sorted(by_stream.items())
-        if intervals[-1].end > since_ns
-    ]
-
-
-def coverage_text(coverages: Iterable[StreamCoverage]) -> list[str]:
-    """Return one line a stream, with a head."""
-    rows = [("STREAM", "AVAILABILITY", "GAPS", "GAPS/MILLION", "LONGEST GAP", "EVENTS")]
-    rows += [
-        (
-            one.stream,
-            f"{one.availability:.4%}",
-            str(one.gaps),
-            f"{one.gaps_per_million:.1f}",
-            f"{one.longest_gap_seconds:.2f} s",
-            str(one.events),
-        )
-        for one in coverages
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    ]
-
-
-def _cover(stream: str, intervals: Sequence[Interval], since_ns: int, now_ns: int) -> StreamCoverage:
-    begin = max(since_ns, intervals[0].start)
-    good = longest = gaps = events = 0
-    reached = begin
-    for one in intervals:
-        if one.end < begin:
-            continue
-        gaps += one.gaps
-        if one.end == one.start:
-            continue
-        start = max(one.start, begin)
-        longest = max(longest, start - reached)
-        good += max(0, one.end - max(start, reached))
-        events += round(one.events * (one.end - start) / (one.end - one.start))
-        reached = max(reached, one.end)
-    open_now = intervals[-1].reason is None
-    if not open_now:
-        longest = max(longest, now_ns - reached)
-    window = (reached if open_now else now_ns) - begin
-    return StreamCoverage(stream, window / 1e9, good / 1e9, gaps, events, longest / 1e9)
-
-
-def _read(folder: Path) -> Iterator[Interval]:
-    for name in (_OLD, _LEDGER):
-        try:
-            with (folder / name).open("rb") as file:
-                for line in file:
-                    try:
-                        yield _decode_interval(line)
-                    except msgspec.MsgspecError:
-                        continue  # a line torn by a crash
-        except OSError:
-            continue
-    try:
-        yield from _decode_open((folder / _OPEN).read_bytes())
-    except (OSError, msgspec.MsgspecError):
-        return
+        draft.replace(self._folder / OPEN)

@@ -22,10 +22,21 @@ class UnknownGapError(SkulkError):
 
 
 def read_gaps(state_directory: str, *, stream: str = "*", since_ns: int = 0) -> list[Dossier]:
-    """Return the dossiers of streams that match a glob, newest first; unreadable files are left out."""
+    """
+    Return the dossiers of streams that match a glob, newest first; files that are no dossier are left out.
+
+    Raises:
+        OSError: the folder is there and cannot be read.
+
+    """
+    folder = Path(state_directory) / FOLDER
+    try:
+        paths = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
     found = [
         dossier
-        for dossier in _read(sorted((Path(state_directory) / FOLDER).glob("*.json")))
+        for dossier in _read(path for path in paths if path.suffix == ".json")
         if dossier.ts >= since_ns and fnmatchcase(dossier.stream, stream)
     ]
     return sorted(found, key=lambda one: one.ts, reverse=True)
@@ -36,7 +47,8 @@ def read_gap(state_directory: str, gap_id: str) -> Dossier:
     Return one dossier.
 
     Raises:
-        UnknownGapError: there is none, or it cannot be read.
+        UnknownGapError: there is none.
+        OSError: it is there and cannot be read.
 
     """
     path = Path(state_directory) / FOLDER / file_name(gap_id)
@@ -108,5 +120,5 @@ def _read(paths: Iterable[Path]) -> Iterator[Dossier]:
     for path in paths:
         try:
             yield _decode(path.read_bytes())
-        except (OSError, msgspec.MsgspecError):
+        except (FileNotFoundError, msgspec.MsgspecError):
             continue

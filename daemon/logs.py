@@ -55,6 +55,7 @@ EVENTS: Final[dict[str, str]] = {
     "book.quarantined": "Asking again did not help this subscription; it is asked ever more rarely, the others go on.",
     "trades.gap_detected": "Trades are missing.",
     "sequence.reading_changed": "The venue's own traffic shows its sequences to be of the other documented kind.",
+    "sequence.scope_learned": "The venue's sequences count the frames of each feed, not of the connection.",
     "audit.mismatched": "A book was proven wrong by the venue's second source and is rebuilt.",
     "audit.disabled": "The venue's second source never agrees, so that it proves nothing; it is asked no more.",
     "sink.added": "A reload opened a sink.",

@@ -41,6 +41,7 @@ STARTING_REASONS: Final[dict[str, tuple[str, ...]]] = {
     "skulk_book_gaps": ("sequence", "disconnected"),
     "skulk_book_unusable_messages": ("stale", "broken", "malformed", "kept_overflowed", "kept_dropped"),
     "skulk_trade_gaps": ("sequence", "disconnected"),
+    "skulk_gap_dossiers": ("written", "skipped"),
     "skulk_sink_dropped_events": ("queue_full", "disk_failing", "closed"),
     "skulk_sink_rejected_events": ("too_large",),
     "skulk_sink_errors": ("write", "enospc"),
@@ -105,7 +106,10 @@ _ALL: Final = (
     Metric("skulk_book_unusable_messages", "counter", "Deltas and whole books not applied.", (*_BOOK, "reason")),
     Metric("skulk_book_audits", "counter", "Times that a rebuilt book was compared with the venue's own.", _BOOK),
     Metric("skulk_book_audit_mismatched_levels", "counter", "Levels that differed in those.", _BOOK),
+    Metric("skulk_book_divergence_ratio", "gauge", "Share of levels that differed in the last of those.", _BOOK),
     Metric("skulk_trade_gaps", "counter", "Holes in trades.", ("venue", "symbol", "reason")),
+    Metric("skulk_gap_dossiers", "counter", "Gaps by whether a dossier explains them.", ("outcome",)),
+    Metric("skulk_coverage_lost_intervals", "counter", "Entries that the coverage ledger is missing."),
     # The pipeline
     Metric("skulk_events", "counter", "Events published.", ("venue", "channel")),
     Metric("skulk_batches", "counter", "Batches they went out in."),

@@ -116,6 +116,7 @@ class Metrics:
         page.put("skulk_book_kept_deltas", tracker.kept, *labels)
         page.put("skulk_book_audits", counts["audits"], *labels)
         page.put("skulk_book_audit_mismatched_levels", counts["audit_mismatched_levels"], *labels)
+        page.put("skulk_book_divergence_ratio", tracker.divergence, *labels)
         page.reasons("skulk_book_gaps", tracker.gaps, *labels)
         old = counts["stale_deltas"] + counts["stale_snapshots"] + counts["older_books"]
         unusable = {
@@ -152,6 +153,9 @@ class Metrics:
             gaps.setdefault((venue, symbol), {})[reason] = count
         for labels, counts in gaps.items():
             page.reasons("skulk_trade_gaps", counts, *labels)
+        clerk = service.gap_clerk
+        page.reasons("skulk_gap_dossiers", {"written": clerk.written, "skipped": clerk.skipped})
+        page.put("skulk_coverage_lost_intervals", service.coverage.lost)
         for labels, count in events.items():
             page.put("skulk_events", count, *labels)
         page.put("skulk_batches", service.hub.batches)

@@ -23,7 +23,7 @@ from book.series import Position, Series
 from book.tracker import BookTracker
 from daemon import positions
 from daemon.coverage import Coverage
-from daemon.dossier import Dossiers
+from daemon.gap_clerk import GapClerk
 from daemon.hub import Hub
 from daemon.transitions import TransitionLog
 from feeds.budget import Budget
@@ -36,6 +36,8 @@ from feeds.venue import Endpoints, FeedOptions, Venue
 from sinks.sink import Sink, SinkConfig, SinkContext
 
 _RESTART_SECONDS: Final = 1.0
+_CLERK_SECONDS: Final = 2.0
+"""How long dossiers and coverage may take to be written in the end."""
 STOP_TIMEOUT_SECONDS: Final = 10.0
 
 
@@ -102,8 +104,8 @@ class Service:
         self._sink_tasks: dict[str, asyncio.Task[None]] = {}
         self.transitions = TransitionLog(log)
         self.hub.listen(self.transitions.batch)
-        self.dossiers = Dossiers(plan.state_directory, lambda: self.connections, log)
-        self.coverage = Coverage(plan.state_directory, self.trackers, self._seqs, log, wall_clock_ns)
+        self.gap_clerk = GapClerk(plan.state_directory, lambda: self.connections, log)
+        self.coverage = Coverage(plan.state_directory, self.trackers, self._seqs, log, wall_clock_ns, self._connected)
         self._clerks: dict[str, asyncio.Task[None]] = {}
         self.hub.failed = self._part_failed
 
@@ -142,7 +144,7 @@ class Service:
             await self._close_sinks()
             raise
         if self.plan.keep_history:
-            for name, clerk in (("dossiers", self.dossiers), ("coverage", self.coverage)):
+            for name, clerk in (("gaps", self.gap_clerk), ("coverage", self.coverage)):
                 self.hub.listen(clerk.batch)
                 self._clerks[name] = asyncio.create_task(clerk.run(), name=name)
         for plan in self.plan.feeds:
@@ -163,8 +165,7 @@ class Service:
         self.hub.flush()
         if self._clerks:
             await self._end(self._clerks)
-            await self.dossiers.close()
-            await self.coverage.close()
+            await asyncio.gather(*(clerk.close(_CLERK_SECONDS) for clerk in (self.gap_clerk, self.coverage)))
         await self._close_sinks()
         await self.http.close()
         self._save_positions()
@@ -255,6 +256,11 @@ class Service:
     def _seqs(self) -> dict[str, int]:
         """Return where the numbering of every stream stands."""
         return {series.stream: series.seq for by_key in self._series.values() for series in by_key.values()}
+
+    def _connected(self) -> dict[str, bool]:
+        """Return of every stream that is subscribed to whether its venue is connected."""
+        feeds = [connection.feed for connection in self.connections.values()]
+        return {one.stream: feed.connected for feed in feeds for one in feed.subscriptions}
 
     def _part_failed(self, name: str, error: Exception) -> None:
         self.log.error("daemon.failed", part=name, error=f"{type(error).__name__}: {error}", exc_info=error)

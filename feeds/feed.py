@@ -441,6 +441,9 @@ class Feed:
             self.attention = True
         elif isinstance(message, Note):
             self.notes[message.reason] += 1
+            if message.reason == "sequence_scope_learned":
+                self.warnings.append(("sequence.scope_learned", None))
+                self.attention = True
         elif isinstance(message, (Welcomed, Authenticated)):
             self.authenticated = self.authenticated or isinstance(message, Authenticated)
             self.notes[type(message).__name__.lower()] += 1

@@ -32,6 +32,8 @@ VERBS = [
     "export",
     "status",
     "top",
+    "gaps",
+    "coverage",
     "venues",
     "symbols",
 ]
@@ -82,6 +84,8 @@ def test_help_lists_every_verb_and_needs_nothing_heavy():
         (["run", "--confg", "x"], "skulk: unrecognized arguments: --confg x"),
         (["demo", "--seconds", "-1"], 'argument --seconds: "-1" is not a number above 0'),
         (["replay", "x", "--speed", "fast"], 'argument --speed: "fast" is not a number above 0'),
+        (["coverage", "--since", "yesterday"], "argument --since: 'yesterday' is no span of time"),
+        (["gaps"], "the following arguments are required: COMMAND"),
         (["config", "shwo"], "argument what: invalid choice: 'shwo'"),
     ],
 )
