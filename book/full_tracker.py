@@ -82,7 +82,7 @@ class FullTracker(BookTracker):
             self.counts["snapshots"] += 1
             self._publish_snapshot(ts_recv, out, "recovered" if recovered else "snapshot")
             return
-        self.counts["deltas"] += 1
+        self.deltas += 1
         delta = Delta(sequence, bids.told, asks.told, snapshot.ts_venue)
         self._publish_delta(delta, ts_recv, out, named=changes > 0)
 

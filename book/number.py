@@ -160,29 +160,39 @@ class PriceKeys(dict[str, int]):
     never guesses: a text finer than the resolution raises `FinerScaleError` and the book rescales.
     """
 
-    __slots__ = ("_factors", "decimals", "sign")
+    __slots__ = ("_factors", "_point", "decimals", "sign")
 
     def __init__(self, decimals: int = 8, sign: int = 1) -> None:
         super().__init__()
         self.decimals = decimals
         self.sign = sign
+        self._point = -decimals - 1
+        """Where the point stands in a price with all its decimals."""
         self._factors = [sign * int(10**power) for power in range(decimals, -1, -1)]
 
     def __missing__(self, text: str) -> int:
         """Work out the key of a price not seen lately and remember it."""
-        whole, dot, fraction = text.partition(".")
-        digits = whole + fraction
-        if digits.isdigit() and digits.isascii() and whole and (fraction or not dot) and len(digits) < _TEXT_MAX:
-            decimals = len(fraction)
-            if decimals > self.decimals:
-                raise FinerScaleError(decimals_of(text))
-            key = int(digits) * self._factors[decimals]
+        digits = text.replace(".", "", 1)
+        decimals = self.decimals
+        if decimals < len(digits) < _TEXT_MAX and digits.isdigit() and digits.isascii() and text[self._point] == ".":
+            # As nearly every price of a venue: with all the decimals there are.
+            key = self.sign * int(digits)
         else:
-            key = self.sign * scaled(text, self.decimals)
+            key = self._scaled(text)
         if len(self) >= _MEMO_MAX:
             self.clear()
         self[text] = key
         return key
+
+    def _scaled(self, text: str) -> int:
+        whole, dot, fraction = text.partition(".")
+        digits = whole + fraction
+        if not (digits.isdigit() and digits.isascii() and whole and (fraction or not dot) and len(digits) < _TEXT_MAX):
+            return self.sign * scaled(text, self.decimals)
+        decimals = len(fraction)
+        if decimals > self.decimals:
+            raise FinerScaleError(decimals_of(text))
+        return int(digits) * self._factors[decimals]
 
 
 class Sizes(dict[str, bool]):

@@ -65,7 +65,7 @@ class OrderBook:
 
     __slots__ = ("_sizes", "asks", "bids", "levels_max", "unknown_deletes", "zero_levels")
 
-    def __init__(self, decimals: int = 8, levels_max: int = LEVELS_MAX) -> None:
+    def __init__(self, decimals: int = 0, levels_max: int = LEVELS_MAX) -> None:
         self.bids = Side(1, decimals)
         self.asks = Side(-1, decimals)
         self.levels_max = levels_max

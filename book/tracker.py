@@ -43,7 +43,6 @@ from book.stretch import Stretch
 __all__ = ["STALE_RUN_MAX", "BookSeries", "BookTracker", "Jump", "TrackerOptions"]
 
 _OUTCOMES: Final = (
-    "deltas",
     "kept_deltas",
     "snapshots",
     "repeated_snapshots",
@@ -55,7 +54,7 @@ _OUTCOMES: Final = (
     "kept_overflowed",
     "kept_dropped",
 )
-"""What can become of a message, by the word it is counted under; each exactly once."""
+"""What can become of a message, by the word it is counted under, if not an applied delta; each exactly once."""
 
 _APPLY: Final = Verdict.APPLY
 _WAITING: Final = frozenset({"syncing", "gap"})
@@ -100,6 +99,8 @@ class BookTracker(BookPublisher):
         super().__init__(series, synthetic=synthetic)
         self.rule = rule
         self.options = options or TrackerOptions()
+        self.deltas = 0
+        """Deltas applied as they came, not from those kept aside."""
         self.counts: defaultdict[str, int] = defaultdict(int)
         self.resync_wanted = False
         self.stretch: Stretch | None = None
@@ -128,7 +129,7 @@ class BookTracker(BookPublisher):
         With the malformed snapshots, which raise, this is all that came in.
         """
         counts = self.counts
-        return sum(counts[word] for word in _OUTCOMES)
+        return self.deltas + sum(counts[word] for word in _OUTCOMES)
 
     @property
     def kept(self) -> int:
@@ -149,7 +150,8 @@ class BookTracker(BookPublisher):
     def delta(self, delta: Delta, ts_recv: int, out: list[Event]) -> None:
         """Take one delta; append what is to be published."""
         last = self.sequence
-        if last is None or self.state in _WAITING:
+        if last is None:
+            # So it is in every state that waits for a snapshot.
             self._keep(delta)
             return
         if not delta.intact:
@@ -169,8 +171,9 @@ class BookTracker(BookPublisher):
             self._fresh = False
             if verdict is Verdict.APPLY:
                 self._note_first(delta, last)
+        book = self.book
         try:
-            named = self.book.apply(delta.bids, delta.asks)
+            named = book.apply(delta.bids, delta.asks)
         except FrameError as error:
             # A delta that cannot be read is a delta that is missing.
             self.counts["malformed_deltas"] += 1
@@ -179,10 +182,37 @@ class BookTracker(BookPublisher):
         self.sequence = delta.sequence
         self.ts_venue = delta.ts_venue
         self.ts_recv = ts_recv
-        self.counts["deltas"] += 1
+        self.deltas += 1
         if self.stretch is not None:
             self.stretch.add(delta)
-        self._publish_delta(delta, ts_recv, out, named=named)
+        crossed = book.crossed()
+        if crossed or not named or self.state != "live":
+            self._publish_delta(delta, ts_recv, out, named=named)
+            return
+        # The rest of `_publish_delta`, for what nearly every delta is.
+        series = self.series
+        series.seq = seq = series.seq + 1
+        out.append(
+            BookDelta(
+                series.venue,
+                series.symbol,
+                series.stream,
+                series.epoch,
+                seq,
+                ts_recv,
+                delta.ts_venue,
+                "live",
+                str(delta.sequence),
+                delta.bids,
+                delta.asks,
+                crossed,
+                self.synthetic,
+            )
+        )
+        bids, asks = book.bids.rows, book.asks.rows
+        quote = self._quote
+        if quote is None or not bids or not asks or bids[-1] is not quote[0] or asks[-1] is not quote[1]:
+            self._publish_quote(ts_recv, out)
 
     def snapshot(self, snapshot: Snapshot, ts_recv: int, out: list[Event]) -> None:
         """

@@ -111,7 +111,7 @@ class Metrics:
         page.put("skulk_book_levels", len(tracker.book.bids), *labels, "bid")
         page.put("skulk_book_levels", len(tracker.book.asks), *labels, "ask")
         counts = tracker.counts
-        page.put("skulk_book_deltas", counts["deltas"] + counts["kept_deltas"], *labels)
+        page.put("skulk_book_deltas", tracker.deltas + counts["kept_deltas"], *labels)
         page.put("skulk_book_snapshots", counts["snapshots"] + counts["repeated_snapshots"], *labels)
         page.put("skulk_book_kept_deltas", tracker.kept, *labels)
         page.put("skulk_book_audits", counts["audits"], *labels)

@@ -14,7 +14,7 @@ from typing import Final
 from book.continuity import Rule, monotonic
 from book.delta import Delta, Snapshot
 from book.errors import FrameError
-from book.events import BOOK_CHANNELS, Event, Trade
+from book.events import BOOK_CHANNELS, Event, Ticker, Trade
 from book.full_tracker import FullTracker
 from book.series import Position, Series
 from book.tracker import BookSeries, BookTracker
@@ -157,6 +157,7 @@ class Feed:
                 tracker.reset("unsubscribed", ts_recv, out)
             self.trades.remove(subscription)
             self.recovery.forget(subscription)
+            self._streams.forget(subscription)
         if self._session is not None and subscriptions:
             self._session.unsubscribe(subscriptions)
             self._collect()
@@ -198,6 +199,10 @@ class Feed:
                         if tracker.resync_wanted:
                             self.attention = True
                         continue
+                elif type(message) is Ticker and subscription is not None and subscription.state == "active":
+                    subscription.frames += 1
+                    out.append(self._streams.number(subscription, message))
+                    continue
                 self._take(subscription, message, ts_recv, out)
         except FrameError as error:
             self._reject(frame, error, ts_recv, out)
@@ -398,6 +403,7 @@ class Feed:
                 return
             out.append(self._streams.number(subscription, message))
         elif kind is Acknowledged:
+            self.trades.renewed(subscription, ts_recv, out)
             if subscription.state == "asked":
                 self._activate(subscription, ts_recv)
                 book = subscription in self.trackers

@@ -83,7 +83,7 @@ class Reading:
                 else:
                     self._explained.append(now)
         self._late = late
-        deltas = sum(book.counts["deltas"] for book in books)
+        deltas = sum(book.deltas for book in books)
         explained = self._explained
         if len(explained) <= 1:
             self._deltas = deltas

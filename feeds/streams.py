@@ -31,6 +31,8 @@ class Streams:
         self._venue = venue
         self._epoch = epoch
         self._positions = positions
+        self._of: dict[Subscription, Series] = {}
+        """Found once a subscription: this is where every trade and ticker comes by."""
 
     def get(self, symbol: str, channel: str) -> Series:
         """Return the series of a stream."""
@@ -43,14 +45,22 @@ class Streams:
                 series.resume(held)
         return series
 
+    def forget(self, subscription: Subscription) -> None:
+        """Let go of a subscription; its series stays, with its numbering."""
+        self._of.pop(subscription, None)
+
     def number(self, subscription: Subscription, event: Event) -> Event:
         """Give an event its place in the subscription's stream and return it."""
         if self.synthetic:
             event.synthetic = True  # type: ignore[attr-defined]
-        series = self.get(subscription.symbol, subscription.event_channel)
+        series = self._of.get(subscription)
+        if series is None:
+            series = self._of[subscription] = self.get(subscription.symbol, subscription.event_channel)
         if type(event) is Trade:
             series.trade_id, series.trade_ts = event.id or series.trade_id, event.ts_venue
-        return series.number(event)
+        series.seq = event.seq = series.seq + 1
+        event.epoch = series.epoch
+        return event
 
     def status(
         self,

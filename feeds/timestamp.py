@@ -27,12 +27,10 @@ def from_iso(text: str) -> int:
         FrameError: not such a time.
 
     """
-    second = _EPOCH_SECOND.get(text[:_POINT])
-    if second is not None:
-        fraction = _MILLISECONDS.get(text[_POINT:])
-        if fraction is not None:
-            return second + fraction
-    return _read_iso(text)
+    try:
+        return _EPOCH_SECOND[text[:_POINT]] + _MILLISECONDS[text[_POINT:]]
+    except KeyError:
+        return _read_iso(text)
 
 
 def _read_iso(text: str) -> int:
