@@ -57,6 +57,8 @@ class Backfill:
         self._kept = kept
         self._page = page
         self._in_force = False
+        self._renewing = ""
+        """Why it was asked for anew, until that is confirmed."""
         self._since: float | None = None
         self._settle = SETTLE_SECONDS
         self._from_ns = 0
@@ -122,13 +124,29 @@ class Backfill:
         if not self._from_ns:
             self._from_ns = ts_recv
 
+    def renewed(self) -> Hole | None:
+        """
+        The venue confirms the subscription; returns the hole where nothing can be done about it.
+
+        Trades that came since it was asked for anew were of the old subscription, and others may have
+        been missed between the two.
+        """
+        reason, self._renewing = self._renewing, ""
+        if not reason or not self._in_force:
+            return None
+        if self._kept == "nowhere":
+            self.counts["holes"] += 1
+            return Hole(reason, None, None)
+        self.doubt(reason)
+        return None
+
     def interrupted(self, reason: str) -> Hole | None:
         """Trades may be missing from here on; returns the hole where nothing can be done about it."""
         if not self._from_ns and self.memory.empty:
             return None  # nothing was promised yet
+        told, self._in_force, self._renewing = not self._in_force, False, reason
         if self._kept == "nowhere":
             # Told once for every time that the stream was in force.
-            told, self._in_force = not self._in_force, False
             self.counts["holes"] += not told
             return None if told else Hole(reason, None, None)
         if self.open_reason is None:
@@ -147,9 +165,9 @@ class Backfill:
         """Trades may be missing from here on, though the subscription stands: the venue is asked at once."""
         if self._kept == "nowhere" or self.memory.empty:
             return
-        since = self._since
+        kept = self._since, self._in_force, self._renewing
         self.interrupted(reason)
-        self._since = since
+        self._since, self._in_force, self._renewing = kept
         self._settle = 0.0
         self._suspected = True
 

@@ -48,6 +48,14 @@ class TradeDesk:
         if backfill is not None:
             backfill.started(ts_recv)
 
+    def renewed(self, subscription: Subscription, ts_recv: int, out: list[Event]) -> None:
+        """The venue confirms a subscription; what came since it was asked for anew was still of the old one."""
+        backfill = self._backfills.get(subscription)
+        if backfill is not None:
+            hole = backfill.renewed()
+            if hole is not None:
+                out.append(self._streams.gap(subscription, hole.reason, None, None, ts_recv))
+
     def take(self, subscription: Subscription, trade: Trade) -> bool:
         """Tell whether a trade is to be published now."""
         backfill = self._backfills.get(subscription)

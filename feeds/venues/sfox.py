@@ -69,6 +69,9 @@ _LEARNING_BREAKS: Final = 5
 """So many contradictions to one counter a socket, and none to one a feed, decide."""
 _RESTART_RUN: Final = 3
 """So many frames in a row, each numbered one higher and all lower than before, are a series that began anew."""
+_REPEATED_MAX: Final = 16
+"""A frame is repeated at most so many frames later; what is further below is of a series that began anew."""
+_HOLES_REMEMBERED: Final = 64
 _TRADES_REMEMBERED: Final = 4096
 _BASE_UNIT_DECIMALS: Final = 8
 _KNOWN_QUOTES: Final = ("usdt", "usdc", "usd", "btc", "eth", "eur", "gbp")
@@ -203,27 +206,44 @@ class SequenceWatch:
 
 
 class _Counter:
-    """One series of sequences: the highest so far, unless a run of lower ones shows that it began anew."""
+    """
+    One series of sequences: the highest so far, unless lower ones show that it began anew.
 
-    __slots__ = ("_last", "_lower", "_run")
+    A lower one that fills a hole told before is late. Far below the highest, or as part of a run, it
+    is of a new series, and what came between is lost.
+    """
+
+    __slots__ = ("_holes", "_last", "_lower", "_run")
 
     def __init__(self) -> None:
         self._last: int | None = None
         self._lower = 0
         self._run = 0
+        self._holes: deque[tuple[int, int]] = deque(maxlen=_HOLES_REMEMBERED)
 
     def take(self, sequence: int) -> ConnectionGap | Note | None:
         last = self._last
-        if last is None or sequence > last:
+        if last is None or sequence == last + 1:
             self._last = sequence
-            return None if last is None or sequence == last + 1 else ConnectionGap(last + 1, sequence)
-        self._run = self._run + 1 if sequence == self._lower + 1 else 1
+            self._run = 0
+            return None
+        if sequence > last:
+            self._holes.append((last, sequence))
+            self._last = sequence
+            self._run = 0
+            return ConnectionGap(last + 1, sequence)
+        if any(first < sequence < end for first, end in self._holes):
+            return Note("misordered")
+        expected = self._lower + 1 if self._run else last + 1
+        skipped = self._run > 0 and sequence > expected
+        self._run = self._run + 1 if self._run and sequence == expected else 1
         self._lower = sequence
-        if self._run < _RESTART_RUN:
+        if last - sequence <= _REPEATED_MAX and self._run < _RESTART_RUN and not skipped:
             return Note("misordered")
         self._last = sequence
         self._run = 0
-        return ConnectionGap(last + 1, sequence)
+        self._holes.clear()
+        return ConnectionGap(expected if skipped else last + 1, sequence)
 
 
 class _Command(msgspec.Struct):

@@ -280,3 +280,44 @@ def test_a_live_trade_that_comes_late_behind_newer_ones_comes_once():
     memory.add(trade(15, 1_500, named=False, backfilled=True))
     assert not memory.knows(trade(16, 61_501))
     assert not memory.knows(trade(15, 1_500))
+
+
+def asked_anew(kept: Kept, *, before: bool) -> Backfill:
+    """Return a stream that was asked for anew, with a trade of the old subscription in between, or none."""
+    backfill = Backfill(kept, PAGE)
+    backfill.started(1_000 * MS)
+    assert backfill.renewed() is None
+    backfill.take(trade(10, 1_000))
+    backfill.interrupted("silent")
+    if before:
+        backfill.started(1_000 * MS)
+        backfill.take(trade(11, 1_100))
+    return backfill
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_trades_of_the_old_subscription_do_not_vouch_for_the_new_one(before):
+    """Between the last of the old one and the confirmation of the new one others may have been missed."""
+    backfill = asked_anew("nowhere", before=before)
+    assert backfill.renewed() == (Hole("silent", None, None) if before else None)
+    assert backfill.renewed() is None
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_where_trades_are_kept_the_venue_is_asked_once_more(before):
+    """By a request made after the confirmation, also when the hole was closed by then."""
+    backfill = asked_anew("by_id", before=before)
+    out: list[Trade | Hole] = []
+    for tick in range(20):
+        out += backfill.look(2_000 * MS, tick / 4, active=before) or []
+        if backfill.wish is not None:
+            backfill.fetched([trade(11, 1_100)])
+    assert backfill.holding is not before
+    assert backfill.renewed() is None
+    assert backfill.open_reason == "silent"
+    for tick in range(60, 80):
+        out += backfill.look(2_000 * MS, tick / 4, active=True) or []
+        if backfill.wish is not None:
+            backfill.fetched([trade(11, 1_100), trade(12, 1_200)])
+    assert [one.id for one in out if isinstance(one, Trade)] == ["11", "12"]
+    assert not any(isinstance(one, Hole) for one in out)

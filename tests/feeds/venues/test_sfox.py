@@ -309,6 +309,26 @@ def test_one_counter_a_socket_one_hole_told_once(recipients, data):
     assert reports("connection", frames[:lost] + frames[lost + 1 :]) == [ConnectionGap(lost + 1, lost + 2)]
 
 
+@pytest.mark.parametrize(
+    ("sequences", "told"),
+    [
+        ([*range(1, 60), 1, 2], [(60, 1)]),  # far below: at once
+        ([*range(1, 60), 7, 8], [(60, 7)]),  # its beginning is lost too
+        ([*range(1, 6), 1, 2, 3, 4], [(6, 3)]),  # near: a run of three
+        ([*range(1, 10), 1, 2, 8, 9, 10], [(3, 8)]),  # a hole in the run
+        ([1, 2, 5, 3, 6, 4, 7], [(3, 5)]),  # late ones fill a hole that was told
+        ([1, *range(100, 200), 50, 200], [(2, 100)]),  # however late
+        ([1, 2, 3, 3, 4, 5, 4, 6, 5, 7], []),  # repetitions
+        ([*range(1, 60), *range(1, 90), 91], [(60, 1), (90, 91)]),
+    ],
+)
+@pytest.mark.parametrize("scope", ["connection", "recipient"])
+def test_a_series_that_begins_anew_is_told_before_its_data_and_lateness_is_not(scope, sequences, told):
+    frames: list[tuple[int, str | None]] = [(number, "a") for number in sequences]
+    gaps = [found for found in reports(scope, frames) if isinstance(found, ConnectionGap)]
+    assert [(gap.expected, gap.received) for gap in gaps] == told
+
+
 @given(st.integers(), st.integers(1, 1000))
 @settings(max_examples=60)
 def test_one_counter_a_feed_is_noticed(seed, start):
