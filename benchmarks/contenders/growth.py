@@ -4,7 +4,8 @@ skulk: one feed with so many symbols of so many levels, what it weighs, and what
     python -m benchmarks.contenders.growth SYMBOLS DEPTH FRAMES
 
 Sunflower's frames, made here: a snapshot for each symbol, then changes of five levels near the touch, the
-symbols taking turns, each once through its changes and back before any is timed. Answers the bytes a symbol takes, then serves the pass `book`.
+symbols taking turns, each once through its changes and back before any is timed. Answers the bytes a
+symbol takes, then serves the pass `book`.
 """
 
 from __future__ import annotations
