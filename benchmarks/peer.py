@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ import msgspec
 ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = ROOT / "build" / "bench"
 _MADE: Final = ".made"
+_PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 _TIMEOUT_SECONDS: Final = 900
 
 
@@ -49,8 +51,7 @@ PEERS: Final = {
     for peer in (
         Peer("cryptofeed", "python", ("cryptofeed==2.4.1", "order-book", "uvloop")),
         Peer("ccxt", "python", ("ccxt==4.4.100", "orjson")),
-        Peer("network", "python", ("websockets", "aiohttp", "picows", "uvloop", "msgspec")),
-        Peer("plot", "python", ("matplotlib",)),
+        Peer("plot", "python", tuple(_PROJECT["optional-dependencies"]["bench"])),
         Peer("tardis", "node", ("tardis-dev@13.35.3", "ws")),
     )
 }

@@ -23,8 +23,10 @@ from benchmarks.contender import Frames, answer
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CHUNK: Final = 64 * 1024
-_QUIET_SECONDS: Final = 0.3
-_PAUSE_SECONDS: Final = 0.3
+_QUIET_SECONDS: Final = 0.2
+_PAUSE_SECONDS: Final = 0.2
+_CLOSING: Final = 0x88
+_CLOSED: Final = b"\x88\x00"
 
 
 def framed(payload: bytes) -> bytes:
@@ -93,6 +95,18 @@ def pace(client: socket.socket, frames: list[bytes], rate: float, count: int) ->
         client.sendall(frames[number % len(frames)])
 
 
+def part_company(client: socket.socket) -> None:
+    """Wait until the client goes, and answer its closing, or it would wait for that."""
+    client.settimeout(30)
+    try:
+        while (data := client.recv(65_536)) and data[0] != _CLOSING:
+            pass
+        client.sendall(_CLOSED)
+    except OSError:
+        pass
+    client.close()
+
+
 def main() -> None:
     """Serve one client a request."""
     material = Frames(sys.argv[1])
@@ -114,13 +128,7 @@ def main() -> None:
             else:
                 pace(client, steady, float(numbers[0]), int(numbers[1]))
         answer({"sent": len(steady)})
-        client.settimeout(30)
-        try:
-            while client.recv(65_536):
-                pass
-        except OSError:
-            pass
-        client.close()
+        part_company(client)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ typical length to a file, the sink with everything it does, `open` with a large 
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import logging
@@ -126,6 +127,7 @@ def main() -> None:
         for (name, encode), levels in itertools.product(encoders.items(), LEVELS)
     }
     passes |= {kind: files(kind) for kind in ("sink", "open")}
+    gc.freeze()  # or the rounds would spend their time looking through the material
     serve(passes, f"Python {platform.python_version()}")
 
 
