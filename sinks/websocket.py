@@ -227,6 +227,7 @@ class WebsocketSink(Sink):
         """Send what windows hold, close every client with 1001, save the rings."""
         server, self._server = self._server, None
         if server is not None:
+            await _lock_up(server)
             self.fanout.flush()
             await self._drain(min(_DRAIN_SECONDS_MAX, timeout_seconds / 4))
             server.close(code=CLOSE_SHUTTING_DOWN, reason="shutting down")
@@ -317,6 +318,18 @@ class WebsocketSink(Sink):
             self.context.log.warning("sink.save_failed", path=str(self._state_path), error=str(error))
         finally:
             thread.stop()
+
+
+async def _lock_up(server: Server) -> None:
+    """
+    Accept nobody any more, and let those just accepted become connections, so that they are closed like the rest.
+
+    asyncio forgets who is between the two when its server closes (python/cpython#109564).
+    """
+    loop = asyncio.get_running_loop()
+    for listening in server.sockets:
+        loop.remove_reader(listening.fileno())
+    await asyncio.sleep(0)
 
 
 def _silent_logger() -> logging.Logger:

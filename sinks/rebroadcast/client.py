@@ -43,9 +43,10 @@ class Wire(Protocol):
 
 class Client:
     """
-    A subscriber's state. It never holds more than its budget and one start (a snapshot or a replay).
+    A subscriber's state. It never holds more than its budget, one start (a snapshot or a replay) and one turn.
 
-    `allowance` is what the latest start put on top of the budget, until that has been read.
+    `allowance` is what the latest start put on top of the budget, until that has been read. A turn that finds
+    the socket with room is handed over whole, whatever its size.
     """
 
     __slots__ = (
@@ -109,9 +110,12 @@ class Client:
         return True
 
     def send_start(self, data: bytes) -> bool:
-        """Send what a stream begins with; it does not count against the budget until it is read."""
+        """Send what a stream begins with; while the socket is full of it, it does not count against the budget."""
         self.allowance = len(data)
-        return self.send(data)
+        sent = self.send(data)
+        if not self.wire.full:
+            self.allowance = 0
+        return sent
 
     def fell_silent(self) -> bool:
         """Tell whether nothing was sent since the last call."""
@@ -163,12 +167,16 @@ class Client:
     def _fits(self, size: int) -> bool:
         """Tell whether so much more is within the budget; warn at half of it, close when it is spent."""
         held = self.held
-        if held + size > self._limit + self.allowance:
-            self.close(CLOSE_SLOW, "too slow: buffer limit reached")
-            return False
+        limit = self._limit + self.allowance
         if held > self._half + self.allowance and not self.warned:
             self.warned = True
             self.warnings += 1
-            # Ahead of what waits, so that it still reaches a reader that is closed before it reads that.
-            self.wire.write(slow(held, self._limit))
+            warning = slow(held, self._limit)
+            if held + len(warning) <= limit:
+                # Ahead of what waits, so that it still reaches a reader that is closed before it reads that.
+                self.wire.write(warning)
+                held += len(warning)
+        if held + size > limit:
+            self.close(CLOSE_SLOW, "too slow: buffer limit reached")
+            return False
         return True

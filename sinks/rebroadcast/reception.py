@@ -48,6 +48,8 @@ _ERRORS_MAX: Final = 100
 """Commands refused in a row before a client is closed: it is not talking to us."""
 _CONTROLS_PER_COMMAND: Final = 10
 """Ping and pong frames allowed for each command allowed."""
+_CONTROLS_PER_SECOND_LAGGING: Final = 1.0
+"""The same for who has more to read than half of its budget: enough to keep a connection alive."""
 
 
 class ReceptionLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +87,7 @@ class Reception:
         self.command_errors: Counter[str] = Counter()
         self.connections: set[RebroadcastConnection] = set()
         """Every connection there is, those in their handshake too."""
+        self._shut = False
         self._warnings_of_the_gone = 0
         self._inside = 0
         self._addresses: Counter[str] = Counter()
@@ -100,8 +103,10 @@ class Reception:
     # From the server
 
     def came(self, connection: RebroadcastConnection) -> bool:
-        """Take note of a new connection; False when there are too many to even shake hands."""
+        """Take note of a new connection; False when it is too late, or there are too many to even shake hands."""
         self.connections.add(connection)
+        if self._shut:
+            return False
         if len(self.connections) <= self.limits.clients_max + _HANDSHAKES_MAX:
             return True
         self.refused["too_many_connections"] += 1
@@ -164,7 +169,8 @@ class Reception:
             log.info("client.closed", code=code, reason=connection.close_reason or "", sent_bytes=client.sent_bytes)
 
     def dismiss(self) -> None:
-        """Cut off those who have not finished their handshake."""
+        """Cut off those who have not finished their handshake, and whoever is still to come."""
+        self._shut = True
         for connection in list(self.connections):
             if not connection.shaken:
                 connection.abort()
@@ -183,13 +189,15 @@ class Reception:
         return limits.clients_per_address_max is None or self._addresses[address] < limits.clients_per_address_max
 
     def _control_counter(self, connection: RebroadcastConnection, client: Client) -> Callable[[], None]:
-        rate = Rate(self.limits.commands_per_second * _CONTROLS_PER_COMMAND, connection.loop.time())
+        clock = connection.loop.time
+        rate = Rate(self.limits.commands_per_second * _CONTROLS_PER_COMMAND, clock())
+        lagging_rate = Rate(_CONTROLS_PER_SECOND_LAGGING, clock())
 
         def count() -> None:
             lagging = client.lagging
             if lagging and client.closing:
                 connection.abort()  # pings are answered even behind our close frame
-            elif lagging or not rate.take(connection.loop.time()):
+            elif not rate.take(clock()) or (lagging and not lagging_rate.take(clock())):
                 client.close(CLOSE_POLICY, "too many control frames")
 
         return count

@@ -81,10 +81,10 @@ class PipeWire:
 class Reader:
     """A subscriber: its client, its wire, and the reference client that judges what arrives."""
 
-    def __init__(self, bench: Bench, options: dict[str, Any], budget: int = 1 << 30) -> None:
+    def __init__(self, bench: Bench, options: dict[str, Any], budget: int = 1 << 30, mark: int | None = None) -> None:
         self.bench = bench
         self.wire = PipeWire()
-        self.wire.mark = budget // 4
+        self.wire.mark = budget // 4 if mark is None else mark
         self.client = Client(cast("Wire", self.wire), budget)
         self.options = options
         self.state = SubscriberState()
@@ -106,14 +106,16 @@ class Reader:
             assert isinstance(parsed, Unsubscribe)
             self.bench.fanout.unsubscribe(self.client, parsed)
 
-    def read(self) -> list[dict[str, Any]]:
-        """Take in all that waits, and what comes after it when there is room again."""
+    def read(self, *, once: bool = False) -> list[dict[str, Any]]:
+        """Take in all that waits, and (unless only once) what comes after it when there is room again."""
         data = b""
         while self.wire.waiting:
             data += self.wire.waiting
             self.wire.waiting = bytearray()
             self.wire.full = False
             self.client.drained()
+            if once:
+                break
         texts = [text.decode() for text in payloads(data)]
         for text in texts:
             self.updates += self.state.receive(text)
@@ -196,13 +198,14 @@ def check(reader: Reader, wish: dict[str, Any]) -> None:
         assert best(mine.book.asks.top(), 0) == best(true.asks, depth)
 
 
+@pytest.mark.parametrize("mark", [1 << 28, 500])
 @pytest.mark.parametrize("seed", range(8))
-def test_every_subscriber_holds_the_truth(seed):
+def test_every_subscriber_holds_the_truth(seed, mark):
     """
-    Random subscribers with random wishes come, change their minds, stop reading and go.
+    Random subscribers with random wishes come, change their minds, stop reading, read a little and go.
 
     At the end of every window each holds exactly the market's books, and no event was passed over
-    in silence or handed out twice.
+    in silence or handed out twice; wherever it waited, in the socket or in front of it.
     """
     chance = random.Random(seed)
     bench = Bench(seed)
@@ -213,7 +216,7 @@ def test_every_subscriber_holds_the_truth(seed):
         dice = chance.random()
         if dice < 0.1 and len(readers) < 12:
             wish = chance.choice(WISHES)
-            reader = Reader(bench, wish)
+            reader = Reader(bench, wish, mark=mark)
             reader.command(op="subscribe", **wish)
             readers.append((reader, wish))
         elif dice < 0.13 and readers:
@@ -228,7 +231,7 @@ def test_every_subscriber_holds_the_truth(seed):
             reader.command(op="subscribe", **wish)
             readers[index] = (reader, wish)
         elif dice < 0.5 and readers:
-            chance.choice(readers)[0].read()
+            chance.choice(readers)[0].read(once=chance.random() < 0.5)
         if step % 50 == 49:
             bench.settle()
             for reader, _ in readers:
@@ -238,6 +241,45 @@ def test_every_subscriber_holds_the_truth(seed):
                 reader.read()
                 check(reader, wish)
     assert bench.fanout.counts.out_of_step == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_slow_subscribers_come_back_without_a_hole(seed):
+    """Closed with 4008 in the middle of anything, each resumes, and its lives together are one unbroken log."""
+    chance = random.Random(seed)
+    bench = Bench(seed, RingLimits(100_000, 1 << 24, 1 << 28))
+    bench.anything(50)
+    wishes = [wish for wish in WISHES if not wish.get("depth")]  # whose resume is not a snapshot
+    readers = [Reader(bench, wish, budget=8000, mark=1000) for wish in wishes]
+    for reader in readers:
+        reader.command(op="subscribe", **reader.options)
+    closed = 0
+    for _ in range(300):
+        bench.anything(chance.randint(1, 8))
+        bench.clock.turn(chance.random() * 0.05)
+        for number, reader in enumerate(readers):
+            if reader.wire.closed is None:
+                assert reader.client.held <= 8000 + reader.client.allowance
+                if chance.random() < 0.2:
+                    reader.read(once=chance.random() < 0.7)
+                continue
+            assert reader.wire.closed[0] == 4008
+            closed += 1
+            reader.read()
+            bench.fanout.leave(reader.client)
+            again = readers[number] = Reader(bench, reader.options, budget=8000, mark=1000)
+            again.state, again.updates = reader.state, reader.updates
+            resume = {stream: {"epoch": p.epoch, "seq": p.seq} for stream, p in again.state.positions.items()}
+            again.command(op="subscribe", resume=resume, **again.options)
+    assert closed > 10
+    for _ in range(3):
+        for reader in readers:
+            reader.read()
+        bench.settle()
+    for reader in readers:
+        reader.updates = [one for one in reader.updates if not isinstance(one, Notice) or one.kind != "slow"]
+        check(reader, reader.options)
+        assert reader.state.counts["recovered_snapshot"] == reader.state.counts["recovered_none"] == 0
 
 
 def test_equal_subscribers_share_one_group():

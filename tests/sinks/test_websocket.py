@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import ssl
@@ -15,10 +16,11 @@ from websockets.exceptions import InvalidStatus
 
 from book.errors import ConfigError, SinkError
 from sinks.rebroadcast.access import parse_listen, read_token
+from sinks.rebroadcast.frames import frame
 from sinks.sink import encode_event
 from sinks.websocket import WebsocketConfig, WebsocketSink
 from tests.sinks.market import Market
-from tests.sinks.raw_socket import PING, build, dial, raw_peer
+from tests.sinks.raw_socket import PING, PONG, TEXT, Frame, build, dial, raw_peer
 from tests.sinks.rebroadcast import PATIENCE_SECONDS, peer, serving
 
 TLS = Path(__file__).parent / "tls"
@@ -209,6 +211,28 @@ async def test_a_flood_of_pings_is_closed_with_1008():
         for _ in range(40):
             await one.socket.ping()
         assert await one.closed() == (1008, "too many control frames")
+
+
+async def test_who_lags_may_still_say_that_it_lives():
+    """The pings of its library and the answers to ours are no flood: 4008 is for who is slow, and it is not yet."""
+    market = Market()
+    async with serving(market, client_buffer_bytes_max=64 * 1024) as sink, raw_peer(sink) as one:
+        one.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not sink.fanout.clients:
+                await asyncio.sleep(0.001)
+            (client,) = sink.fanout.clients
+            while not client.lagging:
+                client.send(frame(b'{"type":"filler"}' * 100))
+                await asyncio.sleep(0)
+        await one.send(build(PONG, b"the answer") + build(PING, b"a question") + build(TEXT, b'{"op":"ping","id":1}'))
+        await asyncio.sleep(0.05)
+        assert not client.closing
+        one.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        seen: list[Frame] = []
+        while not seen or b'"pong"' not in seen[-1].data:
+            seen.append(await one.next())
+        assert [each.data for each in seen if each.opcode == PONG] == [b"a question"]
 
 
 async def test_pongs_that_nobody_reads_are_bounded():
@@ -482,6 +506,30 @@ async def test_nobody_in_the_doorway_keeps_the_server_open():
     async with asyncio.timeout(PATIENCE_SECONDS / 4):
         await sink.close(PATIENCE_SECONDS)
     await idle.hang_up()
+
+
+async def come_at_the_end(turns: int) -> None:
+    sink = Market().attach(WebsocketConfig(listen="127.0.0.1:0"))
+    assert isinstance(sink, WebsocketSink)
+    await sink.open()
+    host, _, port = sink.address.rpartition(":")
+    with socket.create_connection((host, int(port))) as late:
+        late.settimeout(PATIENCE_SECONDS)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE_SECONDS / 4):
+            await sink.close(PATIENCE_SECONDS)
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.to_thread(late.recv, 1) == b""
+    assert sink.reception.connections == set()
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("turns", range(6))
+def test_who_comes_while_the_server_closes_is_closed_too(turns, loop_factory):
+    """Between being accepted and being a connection as well: no socket is left to the garbage collector."""
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(come_at_the_end(turns))
 
 
 async def test_the_port_is_free_again_after_close():
