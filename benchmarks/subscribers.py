@@ -116,9 +116,11 @@ class Subscriber:
             else:
                 stream, seq = found[1], int(found[2])
                 held = positions.get(stream)
-                if held is not None and seq != held + 1:
-                    self._out_of_order(buffer[start : start + 40], seq, held)
-                positions[stream] = seq
+                if held is None or seq > held:
+                    self.holes += held is not None and seq != held + 1
+                    positions[stream] = seq
+                else:
+                    self._again(buffer[start : start + 40])
                 self.messages += 1
                 oldest = oldest or int(found[3])
             at = start + size
@@ -132,11 +134,9 @@ class Subscriber:
         passed = sum(seq - self.began.get(stream, 0) for stream, seq in self.positions.items())
         return passed - (self.messages - self.snapshots - self.repeats)
 
-    def _out_of_order(self, beginning: bytes, seq: int, held: int) -> None:
-        if seq <= held and beginning.startswith(b'{"type":"book_snapshot"'):
+    def _again(self, beginning: bytes) -> None:
+        if beginning.startswith(b'{"type":"book_snapshot"'):
             self.snapshots += 1  # a subscription begins with the book as it stands
-        elif seq > held:
-            self.holes += 1
         else:
             self.repeats += 1
 
