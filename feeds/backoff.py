@@ -10,8 +10,8 @@ FIRST_SECONDS: Final = 0.5
 CAP_SECONDS: Final = 60.0
 UNREACHED_CAP_SECONDS: Final = 1.5
 """Cap while not even a TCP connection comes about: such a try costs the venue and its budget nothing."""
-BUSY_CAP_SECONDS: Final = 2.0
-BUSY_ATTEMPTS: Final = 30
+BUSY_CAP_SECONDS: Final = 1.5
+BUSY_ATTEMPTS: Final = 50
 """
 A venue that answers 5xx or nothing, or drops a connection that had delivered, is being restarted: it is asked often
 for a minute, then ever more rarely.

@@ -40,7 +40,7 @@ class TokenBucket:
         return max(0.0, missing / self.limit.per_second)
 
     def take(self, cost: float, now: float) -> None:
-        """Take `cost` tokens; more than there are become a debt."""
+        """Take `cost` tokens; more than there are become a debt, and less than none gives some back."""
         self._tokens = self.tokens(now) - cost
         self._at = now
 
@@ -78,6 +78,10 @@ class Budget:
                 await asyncio.sleep(delay)
             bucket.take(cost, self._clock())
             self.spent[kind] += 1
+
+    def refund(self, kind: Kind, cost: float = 1.0) -> None:
+        """What was spent never reached the venue."""
+        self.buckets[kind].take(-cost, self._clock())
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[None]:

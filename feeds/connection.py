@@ -177,6 +177,8 @@ class Connection:
             except DialError as error:
                 self.connect_failures[error.reason] += 1
                 self._log.warning("upstream.connect_failed", reason=error.reason, error=str(error))
+                if error.reason == "unreachable":
+                    self.budget.refund("connect")
                 return error.reason, *self._after_failure(error)
             self.connects += 1
             self._transport = transport

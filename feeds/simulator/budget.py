@@ -47,6 +47,7 @@ class Counters:
         self.violations: Counter[str] = Counter()
         self._minute = Window(1_000_000, MINUTE_NS)
         self._openings = Window(1_000_000, MINUTE_NS)
+        self._requests = Window(1_000_000, MINUTE_NS)
 
     @property
     def commands_per_minute_most(self) -> int:
@@ -58,15 +59,28 @@ class Counters:
         """The most connection attempts seen in any sixty seconds."""
         return self._openings.most
 
+    @property
+    def requests_per_minute_most(self) -> int:
+        """The most connection attempts, commands and REST requests together seen in any sixty seconds."""
+        return self._requests.most
+
     def command(self, connection_id: int, now_ns: int) -> None:
         """A client has sent a command."""
+        self._requests.admit(now_ns)
         self.commands += 1
         self.commands_by_connection[connection_id] += 1
         self._minute.admit(now_ns)
 
     def opening(self, now_ns: int) -> None:
         """A client has asked for a connection."""
+        self._requests.admit(now_ns)
         self._openings.admit(now_ns)
+
+    def rest(self, path: str, now_ns: int) -> None:
+        """A client has asked something of the REST interface."""
+        self._requests.admit(now_ns)
+        self.rest_requests += 1
+        self.rest_requests_by_path[path] += 1
 
     def opened(self) -> None:
         """A connection was granted."""

@@ -117,7 +117,7 @@ class FaultyVenue(SimulatedVenue):
                 if armed.fault.fault == "rest_slow":
                     reply = self.inner.rest(method, path, query, headers, now_ns)
                     return Reply(reply.status, reply.body, reply.headers, armed.fault.delay_seconds)
-                self.counters.rest_requests += 1
+                self.counters.rest(path, now_ns)
                 return _rest_refusal(armed.fault)
         return self.inner.rest(method, path, query, headers, now_ns)
 

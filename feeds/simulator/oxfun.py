@@ -137,8 +137,7 @@ class OxfunVenue(SimulatedVenue):
     def rest(self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], now_ns: int) -> Reply:
         """The answer of `/v3/...`."""
         del headers  # market data needs no key
-        self.counters.rest_requests += 1
-        self.counters.rest_requests_by_path[path] += 1
+        self.counters.rest(path, now_ns)
         # A list, not a generator: both windows count every request.
         if not all([budget.admit(now_ns) for budget in self._rest_budgets]):  # noqa: C419
             self.counters.violations["rest"] += 1

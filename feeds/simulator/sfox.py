@@ -141,8 +141,7 @@ class SfoxVenue(SimulatedVenue):
 
     def rest(self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], now_ns: int) -> Reply:
         """The answer of `/v1/...` and of `/candlesticks`."""
-        self.counters.rest_requests += 1
-        self.counters.rest_requests_by_path[path] += 1
+        self.counters.rest(path, now_ns)
         if not self._rest_budget.admit(now_ns):
             self.counters.violations["rest"] += 1
             return sfox_rest.refuse(429, "too many requests")

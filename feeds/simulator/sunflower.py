@@ -130,8 +130,7 @@ class SunflowerVenue(SimulatedVenue):
     def rest(self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], now_ns: int) -> Reply:
         """The answer of `/api/2/public/...`."""
         del headers  # market data needs no key
-        self.counters.rest_requests += 1
-        self.counters.rest_requests_by_path[path] += 1
+        self.counters.rest(path, now_ns)
         if not self._rest_budget.admit(now_ns):
             self.counters.violations["rest_per_second"] += 1
             return sunflower_rest.refuse(RequestError(429, "Too many requests", status=429))

@@ -441,7 +441,8 @@ class Oxfun(Venue):
     Options: ClassVar[type[FeedOptions]] = OxfunOptions
     # "Rate Limit": one command a second without login, 50 with; 200 connections a minute.
     command_limit: ClassVar[Limit] = Limit(capacity=1, per_second=1)
-    authenticated_limit: ClassVar[Limit | None] = Limit(capacity=50, per_second=50)
+    # "50 commands per second" logged in: 25 at once and 25 more in the second.
+    authenticated_limit: ClassVar[Limit | None] = Limit(capacity=25, per_second=25)
     connect_limit: ClassVar[Limit] = Limit(capacity=10, per_second=3)
     rest_limit: ClassVar[Limit] = Limit(capacity=50, per_second=8)
     tracker_options: ClassVar[TrackerOptions] = TrackerOptions(publish_empty=False)

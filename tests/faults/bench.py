@@ -23,7 +23,7 @@ from feeds.venues import VENUES
 from tests.faults.oracle import Oracle
 from tests.faults.scenario import INSTRUMENTS
 from tests.faults.tape import ledgers
-from tests.faults.world import Silence
+from tests.faults.world import SFOX_REQUESTS_A_MINUTE, Silence
 
 CHANNELS = ("book", "trade", "ticker")
 
@@ -152,6 +152,8 @@ class Bench:
                 published = self.oracle.trades.get(subscription.stream, [])
                 self.ledgers[subscription.wire_symbol].check(published, self.oracle.blame, complete=True)
         broken = dict(self.faulty.counters.violations)
+        if self.name == "sfox" and self.faulty.counters.requests_per_minute_most > SFOX_REQUESTS_A_MINUTE:
+            broken["requests_per_minute"] = self.faulty.counters.requests_per_minute_most
         return [*self.oracle.violations, *([f"limits broken: {broken}"] if broken else [])]
 
     # Inner steps

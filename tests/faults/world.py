@@ -29,6 +29,8 @@ from tests.faults.wire import FakeWire
 
 HEAL_SECONDS = 900.0
 """Longest that a book may take to be live again: several refusals that wait for their turn cost a minute each."""
+SFOX_REQUESTS_A_MINUTE = 40
+"""Connections, commands and REST together: "at most 40 requests per minute per IP"."""
 STRIKE_SECONDS_MAX = 60.0
 """Longest that the end waits for a fault that has begun and not happened as often as it is to."""
 BEHIND_MAX = 12
@@ -215,6 +217,9 @@ class World:
                 ledger.check(published, oracle.blame, complete=self.plan.trades_complete)
         if feed.rejected["internal_error"]:
             oracle.blame("an internal error")
+        most = self.venue.counters.requests_per_minute_most
+        if self.plan.venue == "sfox" and most > SFOX_REQUESTS_A_MINUTE:
+            oracle.blame(f"{most} requests in a minute")
         violations = self.venue.counters.violations
         if violations:
             oracle.blame(f"the venue's limits were broken: {dict(violations)}")
