@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -16,6 +17,7 @@ from benchmarks import machine, section
 from benchmarks.bench import Bench, seconds_since
 from benchmarks.document import DOCUMENT, FOUND, write_document
 from benchmarks.peer import ROOT
+from benchmarks.section import Section
 from benchmarks.suites import SUITES
 
 
@@ -28,10 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not bench.cores.distinct:
         print("== one core only: figures over a socket hold the sender's share too", flush=True)
     names = arguments.only or list(SUITES)
+    failed = 0
     for name in names:
         suite_began = time.monotonic()
         print(f"== {name}", flush=True)
-        found = SUITES[name](bench)
+        found = _found(name, bench)
+        failed += name in bench.failed
         found.machine, found.revision = machine.describe(), machine.revision(ROOT)
         found.when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         found.quick = arguments.quick
@@ -48,7 +52,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_document(DOCUMENT)
         print(f"== written to {DOCUMENT.relative_to(ROOT)}")
     print(f"== {seconds_since(began)}")
-    return 0
+    return 1 if failed else 0
+
+
+def _found(name: str, bench: Bench) -> Section:
+    """Run one suite; one that fails says so in its place and costs the others nothing."""
+    try:
+        return SUITES[name](bench)
+    except Exception as error:  # noqa: BLE001 (whatever it is, the report must not be without it)
+        traceback.print_exc()
+        bench.failed.append(name)
+        words = f"{type(error).__name__}: {error}"
+        return Section(name, f"{name}: FAILED", f"Nothing was found, because the run failed: `{words}`.")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -36,6 +36,7 @@ class Bench:
         self.quick = quick
         self.cores: Cores = cores()
         self.skipped: list[str] = []
+        self.failed: list[str] = []
         self.versions: dict[str, str] = {}
         self._peers: dict[str, Peer] = {}
         self._asked: set[str] = set()

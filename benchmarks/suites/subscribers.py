@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
 from typing import Final
 
 from benchmarks import fanout
@@ -39,6 +40,8 @@ def run(bench: Bench) -> Section:
         except Exception as error:  # noqa: BLE001 (whatever an installer may meet: the others still run)
             bench.skipped.append(f"picows and socketify skipped: {error}")
     there = set(fanout.available())
+    if fanout.PEERS_PYTHON.exists():
+        bench.versions |= _versions()
     stacks = [one for one in (_STACKS[:4] if bench.quick else _STACKS) if one in there]
     cases = _QUICK_CASES if bench.quick else _CASES
     rounds, seconds = bench.rounds(3, 1), 0.3 if bench.quick else 0.5
@@ -56,6 +59,15 @@ def run(bench: Bench) -> Section:
     goals.append(Goal("p99 of a delivery at half load, 8 a turn, 100 subscribers", 2.0, late, "ms", at_least=False))
     text = _TEXT.format(size=fanout.MESSAGE_BYTES)
     return Section("subscribers", "To local subscribers", text, [_table(measured, cases, stacks)], goals)
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what is in the other environment."""
+    program = f"from importlib.metadata import version; print(*map(version, {fanout.PEERS!r}))"
+    asked = subprocess.run(  # noqa: S603 (our own environment)
+        [str(fanout.PEERS_PYTHON), "-c", program], capture_output=True, text=True, check=False
+    )
+    return dict(zip(fanout.PEERS, asked.stdout.split(), strict=False))
 
 
 def _half_load(rounds: int, seconds: float) -> float:
