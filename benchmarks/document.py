@@ -48,14 +48,15 @@ def measured(found: list[Section]) -> str:
     for one in found:
         versions |= {name: words for name, words in one.versions.items() if words}
     machines = dict.fromkeys(one.machine for one in found)
-    missed = sum(not goal.met for goal in goals)
+    met = sum(goal.met for goal in goals)
+    unknown = sum(goal.reached is None for goal in goals)
     skipped = list(dict.fromkeys(line for one in found for line in one.skipped))
     parts = [
         f"Machine: {'; '.join(machines)}.",
         f"Versions: {'; '.join(f'{name} {words}' for name, words in sorted(versions.items()))}.",
         *(f"Left out: {line}." for line in skipped),
         "## Goals",
-        f"{len(goals) - missed} of {len(goals)} met.",
+        f"{met} of {len(goals)} met" + (f", {unknown} not measured." if unknown else "."),
         section.goal_table(goals).markdown(),
         *(_part(one) for one in found),
     ]

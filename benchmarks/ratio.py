@@ -29,9 +29,7 @@ def _cell(sample: Sample, own: Sample | None) -> str:
     return text if own is None else f"{text} ({sample.median / own.median:.2f}x)"
 
 
-def goal(measured: Measured, text: str, case: str, contender: str, wanted: float) -> list[Goal]:
-    """Return the goal of being so many times ahead, where both were measured."""
+def goal(measured: Measured, text: str, case: str, contender: str, wanted: float) -> Goal:
+    """Return the goal of being so many times ahead."""
     own, peer = measured.get((case, OWN)), measured.get((case, contender))
-    if own is None or peer is None:
-        return []
-    return [Goal(text, wanted, peer.median / own.median)]
+    return Goal(text, wanted, None if own is None or peer is None else peer.median / own.median)

@@ -35,22 +35,30 @@ class Table(msgspec.Struct):
 
 
 class Goal(msgspec.Struct):
-    """A figure that is aimed at, and the figure that was reached. `at_least` says which side is good."""
+    """
+    A figure that is aimed at, and the figure that was reached: None where nothing was measured, which is not met.
+
+    `at_least` says which side is good.
+    """
 
     text: str
     wanted: float
-    reached: float
+    reached: float | None
     unit: str = "x"
     at_least: bool = True
 
     @property
     def met(self) -> bool:
         """Whether it is reached."""
+        if self.reached is None:
+            return False
         return self.reached >= self.wanted if self.at_least else self.reached <= self.wanted
 
     @property
     def margin(self) -> float:
-        """How far beyond the goal, or short of it, as a share of the goal."""
+        """How far beyond the goal, or short of it, as a share of the goal; 0 without a figure."""
+        if self.reached is None:
+            return 0.0
         return (self.reached / self.wanted - 1.0) * (1 if self.at_least else -1)
 
 
@@ -104,6 +112,10 @@ def goal_table(goals: Sequence[Goal]) -> Table:
     rows = []
     for goal in goals:
         bound = "at least" if goal.at_least else "at most"
+        wanted = f"{bound} {goal.wanted:g} {goal.unit}".rstrip()
+        if goal.reached is None:
+            rows.append([goal.text, wanted, "-", "not measured"])
+            continue
         verdict = f"{'met' if goal.met else 'NOT met'}, {goal.margin:+.0%}"
-        rows.append([goal.text, f"{bound} {goal.wanted:g} {goal.unit}", f"{goal.reached:.3g} {goal.unit}", verdict])
+        rows.append([goal.text, wanted, f"{goal.reached:.3g} {goal.unit}".rstrip(), verdict])
     return Table(["goal", "wanted", "reached", "verdict"], rows)

@@ -46,11 +46,11 @@ def run(bench: Bench) -> Section:
     frames = sum(one.frames for one in materials)
     mean = sum(one.size for one in materials) / frames
     goals = [
-        *goal(measured, "bytes to book, against cryptofeed", "book", "cryptofeed", 2.5),
-        *goal(measured, "bytes to book, against tardis-dev", "book", "tardis-dev", 1.2),
-        *goal(measured, "bytes to JSON delta, against cryptofeed", "delta", "cryptofeed", 2.5),
-        *goal(measured, "bytes to JSON delta, against tardis-dev", "delta", "tardis-dev", 1.6),
-        *goal(measured, "top-10 ticks, against cryptofeed", "top", "cryptofeed", 4.0),
+        goal(measured, "bytes to book, against cryptofeed", "book", "cryptofeed", 2.5),
+        goal(measured, "bytes to book, against tardis-dev", "book", "tardis-dev", 1.2),
+        goal(measured, "bytes to JSON delta, against cryptofeed", "delta", "cryptofeed", 2.5),
+        goal(measured, "bytes to JSON delta, against tardis-dev", "delta", "tardis-dev", 1.6),
+        goal(measured, "top-10 ticks, against cryptofeed", "top", "cryptofeed", 4.0),
     ]
     what = f"{', '.join(one.source for one in materials)} ({frames:,} frames, {mean:.0f} bytes on average)"
     return Section(

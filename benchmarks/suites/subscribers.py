@@ -82,15 +82,16 @@ def _goals(measured: Measured, clients: list[int]) -> list[Goal]:
     goals = []
     for count in clients:
         for loop in ("asyncio", "uvloop"):
-            own, peer = (measured.get((f"8/{count}", f"{stack} / {loop}")) for stack in ("skulk", "websockets"))
-            if own is not None and peer is not None:
-                text = f"8 a turn, {count} subscribers, against websockets.broadcast, both on {loop}"
-                goals.append(Goal(text, 8.0, own.median / peer.median))
-        own, peer = measured.get((f"8/{count}", "skulk / uvloop")), measured.get((f"8/{count}", "socketify / libuv"))
-        if own is not None and peer is not None:
-            text = f"8 a turn, {count} subscribers, against uWebSockets' publish"
-            goals.append(Goal(text, 0.9, own.median / peer.median))
+            text = f"8 a turn, {count} subscribers, against websockets.broadcast, both on {loop}"
+            goals.append(_goal(measured, text, f"8/{count}", (f"skulk / {loop}", f"websockets / {loop}"), 8.0))
+        text = f"8 a turn, {count} subscribers, against uWebSockets' publish"
+        goals.append(_goal(measured, text, f"8/{count}", ("skulk / uvloop", "socketify / libuv"), 0.9))
     return goals
+
+
+def _goal(measured: Measured, text: str, case: str, names: tuple[str, str], wanted: float) -> Goal:
+    own, peer = (measured.get((case, name)) for name in names)
+    return Goal(text, wanted, None if own is None or peer is None else own.median / peer.median)
 
 
 def _table(measured: Measured, cases: tuple[tuple[int, int], ...], stacks: list[tuple[str, str]]) -> Table:

@@ -39,6 +39,6 @@ def run(bench: Bench) -> Section:
             worker = stack.enter_context(bench.other("ccxt", peer, "contenders.ccxt_pipeline", facts))
             turns.append(Turn("oxfun 250", "ccxt", partial(worker.ask, "book 1")))
         measured = take_turns(turns, bench.rounds(9, 2))
-    goals = goal(measured, "OX.FUN full books, against ccxt", "oxfun 250", "ccxt", 20.0)
+    goals = [goal(measured, "OX.FUN full books, against ccxt", "oxfun 250", "ccxt", 20.0)]
     table = cost_table(measured, cases, [OWN, "skulk to JSON", "ccxt", _PLAIN])
     return Section("whole_book", "Whole books", _TEXT, [table], goals)

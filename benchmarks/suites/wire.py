@@ -52,8 +52,8 @@ def run(bench: Bench) -> Section:
         measured = take_turns(turns, rounds)
     contenders = list(dict.fromkeys(turn.contender for turn in turns))
     goals = [
-        *goal(measured, "socket to book, against cryptofeed", "book", "cryptofeed", 2.5),
-        *goal(measured, "socket to book, against tardis-dev on npm ws", "book", "tardis-dev", 1.2),
+        goal(measured, "socket to book, against cryptofeed", "book", "cryptofeed", 2.5),
+        goal(measured, "socket to book, against tardis-dev on npm ws", "book", "tardis-dev", 1.2),
     ]
     rates = Table(
         ["frames a second and core", *_CASES.values()],

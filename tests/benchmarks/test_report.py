@@ -25,6 +25,13 @@ def test_a_goal_that_is_just_reached_is_met():
     assert Goal("p99", 1.0, 1.0, "ms", at_least=False).met
 
 
+def test_a_goal_that_was_not_measured_is_shown_and_is_not_met():
+    goal = Goal("times a peer that is not there", 2.5, None)
+    assert not goal.met
+    assert goal_table([goal]).rows == [["times a peer that is not there", "at least 2.5 x", "-", "not measured"]]
+    assert "0 of 1 met, 1 not measured." in measured([Section("pipeline", "From bytes", goals=[goal])])
+
+
 def test_a_rerun_replaces_what_is_between_the_marks_and_nothing_else():
     once = between_marks(PAGE, "first")
     twice = between_marks(once, "second")
