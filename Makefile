@@ -91,13 +91,13 @@ reference: .venv/.project ## the pages in docs/ that are made from the source
 
 # ---------------------------------------------------------------- measure it
 
-bench: .venv/.dev ## the benchmarks (ARGS=...)
+bench: .venv/.dev ## the benchmarks, beside their peers; writes docs/performance.md (ARGS="--only wire")
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-quick: .venv/.dev ## the benchmarks, short
+bench-quick: .venv/.dev ## the benchmarks in under 3 minutes
 	@$(BIN)/python -m benchmarks --quick $(ARGS)
 
-soak: .venv/.dev ## a long run under load (ARGS=...)
+soak: .venv/.dev ## an hour under load (ARGS="--seconds 86400" for a day)
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 # ---------------------------------------------------------------- release it
