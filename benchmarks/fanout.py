@@ -199,9 +199,10 @@ def available() -> list[tuple[str, str]]:
     return [pair for pair in STACKS if pair[0] not in missing]
 
 
-def throughput(clients: Sequence[int], messages: Sequence[int], rounds: int, seconds: float) -> None:
+def throughput(
+    stacks: Sequence[tuple[str, str]], clients: Sequence[int], messages: Sequence[int], rounds: int, seconds: float
+) -> None:
     """Print deliveries for each second of processor time."""
-    stacks = available()
     cases = [(count, each) for each in messages for count in clients]
     figures: dict[Case, list[float]] = {}
     for _ in range(rounds):
@@ -216,19 +217,22 @@ def throughput(clients: Sequence[int], messages: Sequence[int], rounds: int, sec
         cells = []
         for count, each in cases:
             figure = statistics.median(figures[Case(stack, loop, count, each)])
-            base = statistics.median(figures[Case(*BASELINE, count, each)])
-            cells.append(f"{figure / 1000:,.0f} k ({figure / base:.1f})")
+            base = figures.get(Case(*BASELINE, count, each))
+            times = "" if base is None else f" ({figure / statistics.median(base):.1f})"
+            cells.append(f"{figure / 1000:,.0f} k{times}")
         print(f"| {stack} / {loop} | " + " | ".join(cells) + " |")
     spreads = [(max(values) - min(values)) / statistics.median(values) for values in figures.values()]
     print(f"\nspread over {rounds} rounds: median {statistics.median(spreads):.0%}, worst {max(spreads):.0%}")
 
 
-def latency(clients: int, messages: Sequence[int], rounds: int, seconds: float) -> None:
+def latency(
+    stacks: Sequence[tuple[str, str]], clients: int, messages: Sequence[int], rounds: int, seconds: float
+) -> None:
     """Print the delay from publishing to reading, at half of what each stack can do."""
     print(f"\ndelay from publishing to reading at half load, {clients} clients, p50 / p99 in ms\n")
     print("| server | " + " | ".join(f"{each}/turn" for each in messages) + " |")
     print("|---|" + "---|" * len(messages))
-    for stack, loop in available():
+    for stack, loop in stacks:
         cells = []
         for each in messages:
             most = statistics.median(
@@ -280,6 +284,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--isolation", action="store_true", help="what a stopped reader costs the others, too")
     parser.add_argument("--only-isolation", action="store_true", help="that alone")
     parser.add_argument("--install", action="store_true", help="install the peers that are no dependency, and end")
+    parser.add_argument("--stacks", nargs="+", default=sorted({stack for stack, _ in STACKS}), help="only these")
     parser.add_argument("--clients", type=int, nargs="+", default=[10, 100, 500])
     parser.add_argument("--messages", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=3)
@@ -297,9 +302,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.only_isolation:
         isolation(50, arguments.rounds, arguments.seconds)
         return
-    throughput(arguments.clients, arguments.messages, arguments.rounds, arguments.seconds)
+    stacks = [pair for pair in available() if pair[0] in arguments.stacks]
+    throughput(stacks, arguments.clients, arguments.messages, arguments.rounds, arguments.seconds)
     if arguments.latency:
-        latency(100, arguments.messages, arguments.rounds, arguments.seconds)
+        latency(stacks, 100, arguments.messages, arguments.rounds, arguments.seconds)
     if arguments.isolation:
         isolation(50, arguments.rounds, arguments.seconds)
 

@@ -23,7 +23,7 @@ from typing import Final
 
 from benchmarks.contender import Frames, answer
 from benchmarks.subscribers import Subscriber, came, timed
-from benchmarks.venue_sender import accept, framed, hear
+from benchmarks.venue_sender import accept, answer_pings, framed, hear
 
 _SETTLE_SECONDS: Final = 1.0
 _DRAIN_SECONDS: Final = 0.5
@@ -75,6 +75,7 @@ def run(client: socket.socket, material: Frames, watch: Watch, rate: float, coun
         due += randomness.expovariate(rate)
         while (left := due - time.perf_counter()) > 0:
             watch.read()
+            answer_pings(client)
             if left > _SPIN_SECONDS:
                 time.sleep(_SPIN_SECONDS / 2)
         data = framed(frame)

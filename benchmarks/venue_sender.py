@@ -25,7 +25,10 @@ _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CHUNK: Final = 64 * 1024
 _QUIET_SECONDS: Final = 0.2
 _PAUSE_SECONDS: Final = 0.2
+_PING_EVERY: Final = 100
 _CLOSING: Final = 0x88
+_PING: Final = 0x89
+_PONG: Final = 0x8A
 _CLOSED: Final = b"\x88\x00"
 
 
@@ -84,6 +87,24 @@ def blast(client: socket.socket, content: bytes) -> None:
         client.sendall(view[start : start + _CHUNK])
 
 
+def answer_pings(client: socket.socket) -> None:
+    """
+    Answer the pings that have come; a daemon drops a venue that does not.
+
+    Its commands came before: what else comes is shorter than 126 bytes.
+    """
+    try:
+        data = client.recv(65_536, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return
+    while len(data) >= 6:
+        size, mask = data[1] & 0x7F, data[2:6]
+        payload = bytes(byte ^ mask[index % 4] for index, byte in enumerate(data[6 : 6 + size]))
+        if data[0] == _PING:
+            client.sendall(bytes((_PONG, len(payload))) + payload)
+        data = data[6 + size :]
+
+
 def pace(client: socket.socket, frames: list[bytes], rate: float, count: int) -> None:
     """Send frames one by one, evenly, repeating them as often as is needed."""
     began = time.perf_counter()
@@ -93,6 +114,8 @@ def pace(client: socket.socket, frames: list[bytes], rate: float, count: int) ->
             if left > 0.002:
                 time.sleep(left - 0.001)
         client.sendall(frames[number % len(frames)])
+        if number % _PING_EVERY == 0:
+            answer_pings(client)
 
 
 def part_company(client: socket.socket) -> None:

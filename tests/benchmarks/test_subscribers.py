@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from benchmarks.subscribers import Ages, Subscriber
-from benchmarks.venue_sender import framed
+from benchmarks.venue_sender import answer_pings, framed
 
 STREAM = "sunflower:ETH-BTC:book"
 NOW_NS = 1_790_000_000_000_000_000
@@ -17,6 +17,11 @@ NOW_NS = 1_790_000_000_000_000_000
 def event(seq, *, kind="book_delta", stream=STREAM):
     fields = {"type": kind, "venue": "sunflower", "symbol": "ETH-BTC", "stream": stream, "epoch": "e", "seq": seq}
     return framed(json.dumps(fields | {"ts_recv": NOW_NS + seq, "bids": []}, separators=(",", ":")).encode())
+
+
+def masked(first, payload):
+    mask = b"\x01\x02\x03\x04"
+    return bytes((first, 0x80 | len(payload))) + mask + bytes(one ^ mask[at % 4] for at, one in enumerate(payload))
 
 
 def subscribed(seq):
@@ -95,6 +100,15 @@ def test_a_ping_is_answered(subscriber, clients):
     server.recv(4096)  # the subscription
     subscriber.feed(b"\x89\x04beat")
     assert server.recv(64) == b"\x8a\x84\0\0\0\0beat"
+
+
+def test_a_venue_answers_every_ping_of_its_daemon():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        answer_pings(ours)  # nothing there: nothing happens
+        theirs.sendall(masked(0x89, b"one") + masked(0x81, b'{"op":"x"}') + masked(0x89, b"two"))
+        answer_pings(ours)
+        assert theirs.recv(64) == b"\x8a\x03one\x8a\x03two"
 
 
 def test_other_messages_are_told_apart(subscriber):
