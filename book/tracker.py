@@ -113,6 +113,8 @@ class BookTracker(BookPublisher):
         self.jumps: deque[Jump] = deque(maxlen=16)
         self.late_deltas = 0
         """Deltas that came after all, into the hole that broke the book: those were only out of order."""
+        self.repeated_empty = 0
+        """Deltas that only repeat a snapshot's sequence and name no level."""
         self._hole = (0, 0)
         self._kept: deque[Delta] = deque()
         self._kept_levels = 0
@@ -171,6 +173,8 @@ class BookTracker(BookPublisher):
             self._fresh = False
             if verdict is Verdict.APPLY:
                 self._note_first(delta, last)
+            elif not delta.bids and not delta.asks:
+                self.repeated_empty += 1
         book = self.book
         try:
             named = book.apply(delta.bids, delta.asks)

@@ -69,12 +69,18 @@ class Budget:
         self._slots = None if venue.connections_max is None else asyncio.Semaphore(venue.connections_max)
 
     async def spend(self, kind: Kind, cost: float = 1.0) -> None:
-        """Wait until `cost` may be spent, and spend it."""
+        """
+        Wait until `cost` may be spent, and spend it.
+
+        A connection whose commands come out of the same bucket waits until there is enough for a
+        command, too: without one it would be of no use.
+        """
         if cost <= 0:
             return
         bucket = self.buckets[kind]
+        enough = cost + 1.0 if kind == "connect" and bucket is self.buckets["command"] else cost
         async with self._queues[id(bucket)]:
-            while (delay := self._wait_seconds(kind, cost)) > _INSTANT:  # noqa: ASYNC110 (the delay is known, not polled)
+            while (delay := self._wait_seconds(kind, enough)) > _INSTANT:  # noqa: ASYNC110 (the delay is known, not polled)
                 await asyncio.sleep(delay)
             bucket.take(cost, self._clock())
             self.spent[kind] += 1

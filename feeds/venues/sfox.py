@@ -558,10 +558,10 @@ class Sfox(Venue):
     rest_url: ClassVar[str] = "https://api.sfox.com/v1"
     channels: ClassVar[frozenset[str]] = frozenset(_FEEDS)
     Options: ClassVar[type[FeedOptions]] = SfoxOptions
-    # "At most 40 requests per minute per IP": 10 at once and 30 more in the minute.
-    command_limit: ClassVar[Limit] = Limit(capacity=10, per_second=0.5)
-    connect_limit: ClassVar[Limit] = Limit(capacity=10, per_second=0.5)
-    rest_limit: ClassVar[Limit] = Limit(capacity=10, per_second=0.5)
+    # "At most 40 requests per minute per IP": 4 at once and 36 more in the minute.
+    command_limit: ClassVar[Limit] = Limit(capacity=4, per_second=0.6)
+    connect_limit: ClassVar[Limit] = Limit(capacity=4, per_second=0.6)
+    rest_limit: ClassVar[Limit] = Limit(capacity=4, per_second=0.6)
     shared_budget: ClassVar[bool] = True
     connections_max: ClassVar[int | None] = 10
     tracker_options: ClassVar[TrackerOptions] = TrackerOptions(crossed_is_normal=True, publish_empty=False)

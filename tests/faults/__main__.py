@@ -4,8 +4,10 @@
     python -m tests.faults                      10,000 seeds on all processors
     python -m tests.faults --seed 1234          one seed, with everything it published about standing
     python -m tests.faults --runs 500 --first 70000
-    python -m tests.faults --table              the faults over real sockets, measured (docs/faults.md)
-    python -m tests.faults --restarts 100       the simulator killed and started again, at random
+    python -m tests.faults --table              the faults over real sockets, measured
+    python -m tests.faults --restarts 100       every simulated venue killed and started again, at random
+
+Each takes `--write docs/faults.md`, which puts what was measured where the document has it.
 """
 
 from __future__ import annotations
@@ -27,16 +29,22 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all)")
     parser.add_argument("--table", action="store_true", help="measure every fault over real sockets")
     parser.add_argument("--restarts", type=int, metavar="N", help="kill and restart the simulator N times")
-    parser.add_argument("--write", metavar="FILE", help="with --table: write the table into this document")
+    parser.add_argument("--write", metavar="FILE", help="write what was measured into this document")
     chosen = parser.parse_args()
     if chosen.seed is not None:
         return tell(chosen.seed)
     if chosen.table or chosen.restarts:
         from tests.faults import sockets  # noqa: PLC0415 (the campaign needs none)
 
-        return sockets.main(chosen.restarts, chosen.write)
+        if chosen.restarts:
+            return sockets.measure_restarts(chosen.restarts, chosen.write)
+        return sockets.measure_table(chosen.write)
     total = campaign(range(chosen.first, chosen.first + chosen.runs), chosen.jobs)
     report(total)
+    if chosen.write:
+        from tests.faults import sockets  # noqa: PLC0415 (as above)
+
+        sockets.put("campaign", table(total, chosen.first), chosen.write)
     return 1 if total.failed else 0
 
 
@@ -55,6 +63,24 @@ def report(total: Total) -> None:
     print(f"trades {total.counts['Trade']}")
     if heals:
         print(f"well again after the last fault's hour: median {heals[len(heals) // 2]:.2f} s, worst {heals[-1]:.1f} s")
+
+
+def table(total: Total, first: int) -> str:
+    """Return the same for a document."""
+    counts, heals = total.counts, total.heal_seconds
+    gaps = {name.removeprefix("gap_"): count for name, count in counts.items() if name.startswith("gap_")}
+    rows = [
+        ("runs", f"{total.runs:,} (seeds {first} to {first + total.runs - 1})"),
+        ("**runs with a violation**", f"**{len(total.failed)}**"),
+        ("faults injected", f"{total.injected.total():,} of {len(total.injected)} kinds"),
+        ("book events published", f"{counts['BookSnapshot'] + counts['BookDelta']:,}"),
+        ("of them held against the venue's truth", f"{counts['compared']:,}"),
+        ("gaps told", f"{counts['Gap']:,} ({', '.join(f'`{name}` {gaps[name]:,}' for name in sorted(gaps))})"),
+        ("audits: matched, mismatched", f"{counts['audit_matched']:,}, {counts['audit_mismatched']:,}"),
+        ("trades published", f"{counts['Trade']:,}"),
+        ("everything well after the faults: median, worst", f"{heals[len(heals) // 2]:.1f} s, {heals[-1]:.0f} s"),
+    ]
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows)])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is measured over real sockets: the table of faults, and a venue that is killed again and again."""
+"""What is measured over real sockets: the table of faults, outages, and venues that are killed again and again."""
 
 from __future__ import annotations
 
@@ -6,39 +6,79 @@ import asyncio
 import random
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from feeds.simulator.fault import Fault
+from tests.faults import outage, table
 from tests.faults.bench import Bench
-from tests.faults.table import markdown, measure_all
 
-_BEGIN = "<!-- measured: make faults ARGS=--table -->"
-_END = "<!-- end of measured -->"
+VENUES = ("sunflower", "oxfun", "sfox")
 
 
-def main(restarts: int | None, write: str | None) -> int:
-    """Measure what was asked for; return the exit status."""
-    if restarts:
-        return asyncio.run(restart_again_and_again(restarts, seed=1))
-    results = asyncio.run(measure_all())
-    table = markdown(results)
-    print(table)
-    bad = [one for one in results if one.violations]
-    for one in bad:
-        print(f"VIOLATION {one.row.told} ({one.row.venue}): {one.violations}")
-    if write:
-        put_into(Path(write), table)
+def measure_table(document: str | None) -> int:
+    """Measure every fault and every outage; return the exit status."""
+    faults = asyncio.run(table.measure_all())
+    outages = asyncio.run(outage.measure_all())
+    put("faults", table.markdown(faults), document)
+    put("outages", outage.markdown(outages), document)
+    bad = [(one.row.told, one.row.venue, one.violations) for one in faults if one.violations]
+    bad += [(one.what, one.venue, one.violations) for one in outages if one.violations]
+    for what, venue, violations in bad:
+        print(f"VIOLATION {what} ({venue}): {violations}")
     return 1 if bad else 0
 
 
-def put_into(document: Path, table: str) -> None:
-    """Replace the measured part of a document."""
-    text = document.read_text(encoding="utf-8")
-    before, _, rest = text.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    document.write_text(f"{before}{_BEGIN}\n\n{table}\n\n{_END}{after}", encoding="utf-8")
+def measure_restarts(times: int, document: str | None) -> int:
+    """Restart every venue so many times; return the exit status."""
+    results = asyncio.run(_restart_all(times))
+    lines = [
+        "| venue | restarts | live again: median | worst | compared | gaps told | trades | dials/min | violations |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {one.venue} | {times} | {one.back[len(one.back) // 2]:.2f} s | {one.back[-1]:.2f} s | {one.compared} "
+        f"| {one.gaps} | {one.trades} | {one.dials_a_minute} | {len(one.violations)} |"
+        for one in results
+    ]
+    put("restarts", "\n".join(lines), document)
+    for one in results:
+        for violation in one.violations:
+            print(f"VIOLATION {one.venue}: {violation}")
+    return 1 if any(one.violations for one in results) else 0
 
 
-async def restart_again_and_again(times: int, *, seed: int, venue: str = "sunflower", loud: bool = True) -> int:
+def put(name: str, text: str, document: str | None) -> None:
+    """Print what was measured, and replace it in a document, between its two marks."""
+    print(text)
+    if document is None:
+        return
+    path = Path(document)
+    before, begin, rest = path.read_text(encoding="utf-8").partition(f"<!-- measured: {name} -->")
+    _, end, after = rest.partition(f"<!-- end of {name} -->")
+    if not begin or not end:
+        message = f"{document} has no place for the measured {name}"
+        raise SystemExit(message)
+    path.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
+
+
+class Restarts(NamedTuple):
+    """What came of a venue that was killed again and again."""
+
+    venue: str
+    back: list[float]
+    """Seconds from the port's opening to live books, sorted."""
+    compared: int
+    gaps: int
+    trades: int
+    dials_a_minute: int
+    violations: list[str]
+
+
+async def _restart_all(times: int) -> list[Restarts]:
+    return await asyncio.gather(*(restart_again_and_again(times, venue, seed) for seed, venue in enumerate(VENUES, 1)))
+
+
+async def restart_again_and_again(times: int, venue: str, seed: int, *, loud: bool = True) -> Restarts:
     """Kill every connection and the port, let the venue trade on, open again; all at random moments."""
     rng = random.Random(seed)
     back: list[float] = []
@@ -58,17 +98,16 @@ async def restart_again_and_again(times: int, *, seed: int, venue: str = "sunflo
             if rng.random() < 0.7:
                 await bench.until(lambda: bench.well, 30.0)
             if loud and number % 10 == 0:
-                print(f"{number} restarts, {len(bench.oracle.violations)} violations", flush=True)
+                print(f"{venue}: {number} restarts, {len(bench.oracle.violations)} violations", flush=True)
         await bench.until(lambda: bench.well, 30.0)
         await asyncio.sleep(1.0)
-        violations = bench.judge()
         counts = bench.oracle.counts
-        spent = bench.faulty.counters
-    back.sort()
-    if loud:
-        print(f"{times} restarts: live again after {back[len(back) // 2]:.2f} s (median), {back[-1]:.2f} s (worst)")
-        print(f"compared {counts['compared']} books, gaps told {counts['Gap']}, trades {counts['Trade']}")
-        print(f"connections asked for in the busiest minute {spent.connections_per_minute_most}")
-        for violation in violations:
-            print(f"VIOLATION {violation}")
-    return 1 if violations else 0
+        return Restarts(
+            venue,
+            sorted(back),
+            counts["compared"],
+            counts["Gap"],
+            counts["Trade"],
+            bench.faulty.counters.connections_per_minute_most,
+            bench.judge(),
+        )

@@ -41,6 +41,8 @@ def most(times: list[float], window: float) -> int:
     return max((sum(start <= time < start + window for time in times) for start in times), default=0)
 
 
+LIMIT = VENUES["sfox"].command_limit
+FULL, RATE = int(LIMIT.capacity), LIMIT.per_second
 wishes = st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from([0.0, 0.0, 0.0, 0.5, 3.0, 20.0])), max_size=120)
 
 
@@ -75,7 +77,7 @@ def test_a_block_stops_everything_that_waits_and_everything_new():
     async def main() -> None:
         budget = Budget(VENUES["sfox"], loop.time)
         began = loop.time()
-        for _ in range(10):
+        for _ in range(FULL):
             await budget.spend("command")
         waiting = asyncio.create_task(budget.spend("command"))
         await asyncio.sleep(1.0)
@@ -92,16 +94,16 @@ def test_who_gives_up_waiting_has_spent_nothing_and_a_try_that_reached_nobody_is
 
     async def main() -> None:
         budget = Budget(VENUES["sfox"], loop.time)
-        for _ in range(10):
-            await budget.spend("connect")
+        for _ in range(FULL):
+            await budget.spend("command")
         waiting = asyncio.create_task(budget.spend("command"))
         await asyncio.sleep(1.0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        assert budget.tokens()["command"] == pytest.approx(0.5)
+        assert budget.tokens()["command"] == pytest.approx(RATE)
         for _ in range(20):
             budget.refund("connect")
-        assert budget.tokens()["command"] == 10.0, "never more than the bucket holds"
+        assert budget.tokens()["command"] == FULL, "never more than the bucket holds"
 
     run(main(), loop)
 
@@ -111,12 +113,11 @@ def test_what_can_be_left_out_is_left_out_when_half_is_gone():
 
     async def main() -> None:
         budget = Budget(VENUES["sfox"], loop.time)
-        for _ in range(5):
+        for _ in range(FULL // 2 + 1):
             assert budget.affords("rest")
             await budget.spend("command")
-        await budget.spend("command")
         assert not budget.affords("rest")
-        await asyncio.sleep(2.1)
+        await asyncio.sleep(1.1 / RATE)
         assert budget.affords("rest")
         budget.block(10.0, ["rest"])
         assert not budget.affords("rest")
@@ -138,5 +139,38 @@ def test_connections_beyond_the_limit_wait():
         assert not eleventh.done()
         await held[3].__aexit__(None, None, None)
         await asyncio.wait_for(eleventh, 1.0)
+
+    run(main(), loop)
+
+
+def test_a_connection_is_not_dialled_before_there_is_enough_to_subscribe_over_it():
+    """During a long outage dials alone would use the budget up, and the books would wait for it after the healing."""
+    loop = VirtualLoop()
+
+    async def main() -> None:
+        budget = Budget(VENUES["sfox"], loop.time)
+        before = waited = 0.0
+        for _ in range(30):
+            before = loop.time()
+            await budget.spend("connect")
+            waited = loop.time() - before
+            assert budget.tokens()["command"] > 0.999
+        assert waited == pytest.approx(1 / RATE, abs=0.01)
+        assert waited < 1.7, "or the healing is met too late"
+        await budget.spend("command")
+        assert loop.time() - before == pytest.approx(waited)
+
+    run(main(), loop)
+
+
+def test_where_commands_have_a_bucket_of_their_own_dials_do_not_wait_for_it():
+    loop = VirtualLoop()
+
+    async def main() -> None:
+        budget = Budget(VENUES["oxfun"], loop.time)
+        await budget.spend("command")
+        before = loop.time()
+        await budget.spend("connect")
+        assert loop.time() == before
 
     run(main(), loop)

