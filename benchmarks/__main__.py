@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from benchmarks import machine, section
 from benchmarks.bench import Bench, seconds_since
 from benchmarks.document import DOCUMENT, FOUND, write_document
+from benchmarks.goals import goals
 from benchmarks.peer import ROOT
 from benchmarks.section import Section
 from benchmarks.suites import SUITES
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in names:
         suite_began = time.monotonic()
         print(f"== {name}", flush=True)
-        found = _found(name, bench)
+        found = run_suite(name, bench)
         failed += name in bench.failed
         found.machine, found.revision = machine.describe(), machine.revision(ROOT)
         found.when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _found(name: str, bench: Bench) -> Section:
+def run_suite(name: str, bench: Bench) -> Section:
     """Run one suite; one that fails says so in its place and costs the others nothing."""
     try:
         return SUITES[name](bench)
@@ -63,7 +64,9 @@ def _found(name: str, bench: Bench) -> Section:
         traceback.print_exc()
         bench.failed.append(name)
         words = f"{type(error).__name__}: {error}"
-        return Section(name, f"{name}: FAILED", f"Nothing was found, because the run failed: `{words}`.")
+        return Section(
+            name, f"{name}: FAILED", f"Nothing was found, because the run failed: `{words}`.", goals=goals(name, {})
+        )
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

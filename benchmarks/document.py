@@ -44,16 +44,16 @@ def between_marks(text: str, content: str) -> str:
 def measured(found: list[Section]) -> str:
     """Return what the suites found as one text: machine, versions, goals, then suite by suite."""
     goals = [goal for one in found for goal in one.goals]
-    versions = {name: version(name) for name in _OWN_PACKAGES}
+    versions = {"skulk": ", ".join(f"{name} {version(name)}" for name in _OWN_PACKAGES)}
     for one in found:
-        versions |= {name: words for name, words in one.versions.items() if words}
+        versions |= {name: words for name, words in one.versions.items() if words and name != "skulk"}
     machines = dict.fromkeys(one.machine for one in found)
     met = sum(goal.met for goal in goals)
     unknown = sum(goal.reached is None for goal in goals)
     skipped = list(dict.fromkeys(line for one in found for line in one.skipped))
     parts = [
         f"Machine: {'; '.join(machines)}.",
-        f"Versions: {'; '.join(f'{name} {words}' for name, words in sorted(versions.items()))}.",
+        "\n".join(f"* {name}: {words}" for name, words in sorted(versions.items(), key=str)),
         *(f"Left out: {line}." for line in skipped),
         "## Goals",
         f"{met} of {len(goals)} met" + (f", {unknown} not measured." if unknown else "."),

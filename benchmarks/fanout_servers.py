@@ -24,7 +24,10 @@ HELD_BYTES_MAX: Final = 256 * 1024
 """Publishing waits while more than this waits for one subscriber."""
 _CHECK_TURNS: Final = 8
 _WAIT_SECONDS: Final = 0.0005
+_SETTLE_SECONDS: Final = 0.2
 _STAMP: Final = b"0000000000000000000"
+UNTIMED: Final = 10**18
+"""The time in messages whose delay is not to be looked at."""
 
 
 class Server(ABC):
@@ -33,6 +36,7 @@ class Server(ABC):
     def __init__(self, message_bytes: int, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         """What may wait for one subscriber, where the server has such a limit."""
+        self.clock: Callable[[], int] = time.time_ns
         filler = b"x" * (message_bytes - len(self._message(_STAMP, b"")))
         self._filler = filler
 
@@ -42,7 +46,7 @@ class Server(ABC):
 
     def message(self) -> bytes:
         """Return a message of the agreed size with the present time in it."""
-        return self._message(b"%019d" % time.time_ns(), self._filler)
+        return self._message(b"%019d" % self.clock(), self._filler)
 
     @abstractmethod
     async def open(self) -> int:
@@ -267,7 +271,7 @@ class Skulk(Server):
             "sunflower:ETH-BTC:book",
             "e1",
             self._seq,
-            time.time_ns(),
+            self.clock(),
             None,
             "live",
             "3278000",
@@ -324,6 +328,16 @@ async def saturate(server: Server, clients: int, messages: int, seconds: float) 
     return {"deliveries": turns * messages * clients, "cpu_seconds": cpu, "wall_seconds": wall}
 
 
+async def warm(server: Server, messages: int, turns: int) -> None:
+    """Publish without being timed, so that whoever does not read has filled every buffer on the way."""
+    server.clock = lambda: UNTIMED
+    for turn in range(turns):
+        server.turn(messages)
+        await asyncio.sleep(_WAIT_SECONDS if turn % _CHECK_TURNS == 0 else 0)
+    await asyncio.sleep(_SETTLE_SECONDS)
+    server.clock = time.time_ns
+
+
 async def pace(server: Server, clients: int, messages: int, seconds: float, rate: float) -> dict[str, Any]:
     """Publish `rate` turns a second."""
     loop = asyncio.get_running_loop()
@@ -350,6 +364,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     async with asyncio.timeout(30):
         await until(lambda: server.clients >= arguments.clients, 0.01)
     await asyncio.sleep(0.1)
+    await warm(server, arguments.messages, arguments.warm)
     if arguments.rate:
         done = await pace(server, arguments.clients, arguments.messages, arguments.seconds, arguments.rate)
     else:
@@ -369,6 +384,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=1 << 30)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--rate", type=float, default=0.0)
+    parser.add_argument("--warm", type=int, default=0)
     parser.add_argument("--core", type=int, default=-1)
     arguments = parser.parse_args()
     if arguments.core >= 0 and hasattr(os, "sched_setaffinity"):

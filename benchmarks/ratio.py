@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 
 from benchmarks.bench import Measured
 from benchmarks.sample import Sample, quantity
-from benchmarks.section import Goal, Table
+from benchmarks.section import Table
 
 OWN = "skulk"
 
@@ -29,7 +30,11 @@ def _cell(sample: Sample, own: Sample | None) -> str:
     return text if own is None else f"{text} ({sample.median / own.median:.2f}x)"
 
 
-def goal(measured: Measured, text: str, case: str, contender: str, wanted: float) -> Goal:
-    """Return the goal of being so many times ahead."""
-    own, peer = measured.get((case, OWN)), measured.get((case, contender))
-    return Goal(text, wanted, None if own is None or peer is None else peer.median / own.median)
+def times(measured: Measured, cases: Iterable[str], contenders: Iterable[str]) -> dict[str, float]:
+    """Return how many times faster than each contender skulk is, by `case/contender`, where both were measured."""
+    found = {}
+    for case, contender in itertools.product(cases, contenders):
+        own, peer = measured.get((case, OWN)), measured.get((case, contender))
+        if own is not None and peer is not None:
+            found[f"{case}/{contender}"] = peer.median / own.median
+    return found

@@ -12,11 +12,12 @@ from typing import Final
 
 from benchmarks import material
 from benchmarks.bench import Bench, Turn, take_turns
+from benchmarks.goals import goals
 from benchmarks.installation import configuration, replayed
 from benchmarks.plot import PICTURES, Line, Panel, Picture, draw
 from benchmarks.ratio import OWN
 from benchmarks.sample import Sample, growth, quantity
-from benchmarks.section import Goal, Section, Table
+from benchmarks.section import Section, Table
 from benchmarks.subscribers import Subscribers
 
 _SYMBOLS: Final = (1, 10, 100, 1000)
@@ -26,6 +27,7 @@ _CLIENTS: Final = (1, 10, 50, 100, 200, 500)
 _FRAMES: Final = 20_000
 _RATE: Final = 200
 _SETTLE_SECONDS: Final = 1.0
+_ENOUGH_SECONDS: Final = 300
 _PICTURE: Final = "growth.png"
 _TEXT: Final = """\
 Processor time a message. Symbols: one feed, bytes to book and callback, {levels} levels a side, symbols taking turns.
@@ -51,12 +53,8 @@ def run(bench: Bench) -> Section:
     tables = [_table(name, x, y) for name, (x, y) in axes.items()]
     tables.append(_weights(symbols, weights, depths, depth_weights))
     remarks = [f"Exponents: {', '.join(f'{name} {value:.2f}' for name, value in exponents.items())}."]
-    goals = [
-        Goal(f"cost of a message over {name}, exponent", 1.0, value, "", at_least=False)
-        for name, value in exponents.items()
-    ]
     text = _TEXT.format(levels=_SYMBOL_LEVELS, rate=_RATE)
-    found = Section("growth", "Growth", text, tables, goals, remarks)
+    found = Section("growth", "Growth", text, tables, goals("growth", exponents), remarks)
     if not bench.quick:
         problem = draw(_picture(axes, exponents), PICTURES / _PICTURE)
         found.pictures = [] if problem else [_PICTURE]
@@ -92,7 +90,7 @@ def clients_cost(bench: Bench, count: int, seconds: float) -> Sample:
         path.write_text(configuration([replayed(frames, sender.facts["port"])], folder))
         daemon = stack.enter_context(bench.own(OWN, "contenders.skulk_daemon", path))
         stack.enter_context(bench.beside())
-        sender.tell(f"paced {_RATE} {int(_RATE * (seconds + 4 * _SETTLE_SECONDS))}")
+        sender.tell(f"paced {_RATE} {_RATE * _ENOUGH_SECONDS}")  # until the daemon goes
         while (now := daemon.ask("sample"))["live"] < now["books"] or not now["books"]:
             time.sleep(0.05)
         subscribers = Subscribers(daemon.facts["urls"][0], count)

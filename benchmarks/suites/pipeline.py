@@ -8,7 +8,8 @@ from typing import Final
 
 from benchmarks import material
 from benchmarks.bench import Bench, Turn, take_turns
-from benchmarks.ratio import cost_table, goal
+from benchmarks.goals import goals
+from benchmarks.ratio import cost_table
 from benchmarks.section import Section
 from benchmarks.worker import Worker
 
@@ -27,7 +28,7 @@ def run(bench: Bench) -> Section:
     """Measure."""
     materials = material.sunflower()
     files = [one.facts_path for one in materials]
-    rounds, times = bench.rounds(15, 4), 2 if bench.quick else 5
+    rounds, passes = bench.rounds(15, 4), 2 if bench.quick else 5
     with ExitStack() as stack:
         workers: list[Worker] = [
             stack.enter_context(bench.own("skulk", "contenders.skulk_pipeline", "sunflower", *files))
@@ -40,23 +41,16 @@ def run(bench: Bench) -> Section:
             program = "benchmarks/contenders/tardis_pipeline.js"
             workers.append(stack.enter_context(bench.other("tardis-dev", peer, program, *files)))
         turns = [
-            Turn(case, worker.name, partial(worker.ask, f"{case} {times}")) for case in _CASES for worker in workers
+            Turn(case, worker.name, partial(worker.ask, f"{case} {passes}")) for case in _CASES for worker in workers
         ]
         measured = take_turns(turns, rounds)
     frames = sum(one.frames for one in materials)
     mean = sum(one.size for one in materials) / frames
-    goals = [
-        goal(measured, "bytes to book, against cryptofeed", "book", "cryptofeed", 2.5),
-        goal(measured, "bytes to book, against tardis-dev", "book", "tardis-dev", 1.2),
-        goal(measured, "bytes to JSON delta, against cryptofeed", "delta", "cryptofeed", 2.5),
-        goal(measured, "bytes to JSON delta, against tardis-dev", "delta", "tardis-dev", 1.6),
-        goal(measured, "top-10 ticks, against cryptofeed", "top", "cryptofeed", 4.0),
-    ]
     what = f"{', '.join(one.source for one in materials)} ({frames:,} frames, {mean:.0f} bytes on average)"
     return Section(
         "pipeline",
         "From bytes to the book",
         _TEXT.format(what=what, rounds=rounds),
         [cost_table(measured, _CASES, [worker.name for worker in workers])],
-        goals,
+        goals("pipeline", times(measured, _CASES, [worker.name for worker in workers])),
     )

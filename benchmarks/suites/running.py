@@ -33,7 +33,7 @@ reader up; most of the difference to a frame that does not (above) is the kernel
 
 def run(bench: Bench) -> Section:
     """Measure."""
-    frames = 1500 if bench.quick else 3000
+    frames = 1500 if bench.quick else 2000
     tables = [_starting(bench), _idle(bench), _waking(bench, frames)]
     return Section("running", "A daemon at rest", _TEXT.format(frames=frames, rate=_RATE), tables)
 
@@ -119,7 +119,7 @@ def _waking(bench: Bench, frames: int) -> Table:
             Turn("paced", name, partial(_ask, sender, worker, f"paced {_RATE} {frames}", request))
             for name, worker, request in workers
         ]
-        measured = take_turns(turns, bench.rounds(5, 1), warm_up=0 if bench.quick else 1)
+        measured = take_turns(turns, bench.rounds(4, 1), warm_up=0 if bench.quick else 1)
     cases = {"paced": f"{_RATE:,} frames/s, one a wake-up"}
     return cost_table(measured, cases, [name for name, _, _ in workers])
 

@@ -8,8 +8,9 @@ from typing import Final
 
 from benchmarks import fanout
 from benchmarks.bench import Bench, Measured, progress
+from benchmarks.goals import goals
 from benchmarks.sample import Sample, quantity
-from benchmarks.section import Goal, Section, Table
+from benchmarks.section import Section, Table
 
 _STACKS: Final = (
     ("skulk", "uvloop"),
@@ -55,10 +56,11 @@ def run(bench: Bench) -> Section:
                     sample.values.append(result.per_cpu_second)
             progress(number + 1, rounds)
         late = _half_load(rounds, seconds)
-    goals = _goals(measured, [clients for each, clients in cases if each == 8])
-    goals.append(Goal("p99 of a delivery at half load, 8 a turn, 100 subscribers", 2.0, late, "ms", at_least=False))
+    figures = {**_ratios(measured), "half load p99": late}
     text = _TEXT.format(size=fanout.MESSAGE_BYTES)
-    return Section("subscribers", "To local subscribers", text, [_table(measured, cases, stacks)], goals)
+    return Section(
+        "subscribers", "To local subscribers", text, [_table(measured, cases, stacks)], goals("subscribers", figures)
+    )
 
 
 def _versions() -> dict[str, str]:
@@ -78,20 +80,19 @@ def _half_load(rounds: int, seconds: float) -> float:
     return statistics.median(fanout.measure(half, seconds).delay(99) for _ in range(rounds))
 
 
-def _goals(measured: Measured, clients: list[int]) -> list[Goal]:
-    goals = []
-    for count in clients:
-        for loop in ("asyncio", "uvloop"):
-            text = f"8 a turn, {count} subscribers, against websockets.broadcast, both on {loop}"
-            goals.append(_goal(measured, text, f"8/{count}", (f"skulk / {loop}", f"websockets / {loop}"), 8.0))
-        text = f"8 a turn, {count} subscribers, against uWebSockets' publish"
-        goals.append(_goal(measured, text, f"8/{count}", ("skulk / uvloop", "socketify / libuv"), 0.9))
-    return goals
-
-
-def _goal(measured: Measured, text: str, case: str, names: tuple[str, str], wanted: float) -> Goal:
-    own, peer = (measured.get((case, name)) for name in names)
-    return Goal(text, wanted, None if own is None or peer is None else own.median / peer.median)
+def _ratios(measured: Measured) -> dict[str, float | None]:
+    """Return skulk's deliveries over others', by `messages/clients/which`."""
+    pairs = {
+        "asyncio": ("skulk / asyncio", "websockets / asyncio"),
+        "uvloop": ("skulk / uvloop", "websockets / uvloop"),
+        "socketify": ("skulk / uvloop", "socketify / libuv"),
+    }
+    figures: dict[str, float | None] = {}
+    for case in {case for case, _ in measured}:
+        for which, names in pairs.items():
+            own, peer = (measured.get((case, name)) for name in names)
+            figures[f"{case}/{which}"] = None if own is None or peer is None else own.median / peer.median
+    return figures
 
 
 def _table(measured: Measured, cases: tuple[tuple[int, int], ...], stacks: list[tuple[str, str]]) -> Table:

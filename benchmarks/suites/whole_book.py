@@ -7,7 +7,8 @@ from functools import partial
 
 from benchmarks import material
 from benchmarks.bench import Bench, Turn, take_turns
-from benchmarks.ratio import OWN, cost_table, goal
+from benchmarks.goals import goals
+from benchmarks.ratio import OWN, cost_table, times
 from benchmarks.section import Section
 
 _PLAIN = "orjson, floats"
@@ -39,6 +40,6 @@ def run(bench: Bench) -> Section:
             worker = stack.enter_context(bench.other("ccxt", peer, "contenders.ccxt_pipeline", facts))
             turns.append(Turn("oxfun 250", "ccxt", partial(worker.ask, "book 1")))
         measured = take_turns(turns, bench.rounds(9, 2))
-    goals = [goal(measured, "OX.FUN full books, against ccxt", "oxfun 250", "ccxt", 20.0)]
+    found = goals("whole_book", times(measured, cases, ["ccxt"]))
     table = cost_table(measured, cases, [OWN, "skulk to JSON", "ccxt", _PLAIN])
-    return Section("whole_book", "Whole books", _TEXT, [table], goals)
+    return Section("whole_book", "Whole books", _TEXT, [table], found)

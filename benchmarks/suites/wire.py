@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from benchmarks import material
 from benchmarks.bench import Bench, Turn, take_turns
-from benchmarks.ratio import OWN, cost_table, goal
+from benchmarks.goals import goals
+from benchmarks.ratio import OWN, cost_table, times
 from benchmarks.sample import quantity
 from benchmarks.section import Section, Table
 from benchmarks.worker import Worker
@@ -51,16 +52,18 @@ def run(bench: Bench) -> Section:
             add(worker, "tardis-dev", {"book": "node book", "json": "node json"})
         measured = take_turns(turns, rounds)
     contenders = list(dict.fromkeys(turn.contender for turn in turns))
-    goals = [
-        goal(measured, "socket to book, against cryptofeed", "book", "cryptofeed", 2.5),
-        goal(measured, "socket to book, against tardis-dev on npm ws", "book", "tardis-dev", 1.2),
-    ]
     rates = Table(
         ["frames a second and core", *_CASES.values()],
         [[name, *(_rate(measured, case, name) for case in _CASES)] for name in contenders],
     )
     text = _TEXT.format(frames=frames, source=f"{frames_of.source} ({frames_of.mean_bytes:.0f} bytes on average)")
-    return Section("wire", "From the socket", text, [cost_table(measured, _CASES, contenders), rates], goals)
+    return Section(
+        "wire",
+        "From the socket",
+        text,
+        [cost_table(measured, _CASES, contenders), rates],
+        goals("wire", times(measured, _CASES, contenders)),
+    )
 
 
 def _ask(sender: Worker, worker: Worker, request: str) -> Mapping[str, Any]:

@@ -2,9 +2,14 @@
 
 import pytest
 
+from benchmarks.__main__ import run_suite
+from benchmarks.bench import Bench
 from benchmarks.document import BEGIN, END, between_marks, measured, write_document
+from benchmarks.goals import AIMS, goals
+from benchmarks.ratio import times
 from benchmarks.sample import Sample, growth, percentile, quantity
 from benchmarks.section import Goal, Section, Table, goal_table, load
+from benchmarks.suites import SUITES
 
 PAGE = f"# Performance\n\nprose before\n\n{BEGIN}\nold\n{END}\n\n## What was tried\n\nprose after\n"
 
@@ -23,6 +28,31 @@ def test_a_goal_says_which_side_is_good_and_by_how_much_it_is_met():
 def test_a_goal_that_is_just_reached_is_met():
     assert Goal("times a peer", 2.5, 2.5).met
     assert Goal("p99", 1.0, 1.0, "ms", at_least=False).met
+
+
+def test_every_goal_of_a_suite_is_listed_whatever_was_measured():
+    keys = {aim.key for aim in AIMS["wire"]}
+    some, none = goals("wire", {"book/cryptofeed": 3.0}), goals("wire", {})
+    assert len(some) == len(none) == len(keys)
+    assert [goal.reached for goal in some] == [3.0, None]
+    assert [goal.met for goal in some] == [True, False]
+
+
+def test_a_suite_that_fails_leaves_its_goals_unmet_and_the_others_alone(monkeypatch):
+    def fail(_bench):
+        raise OSError("no such core")
+
+    monkeypatch.setitem(SUITES, "latency", fail)
+    bench = Bench(quick=True)
+    found = run_suite("latency", bench)
+    assert bench.failed == ["latency"]
+    assert "no such core" in found.text
+    assert [goal.met for goal in found.goals] == [False] * len(AIMS["latency"])
+
+
+def test_times_are_how_much_less_time_it_takes():
+    measured_both = {("book", "skulk"): Sample([2.0]), ("book", "peer"): Sample([5.0]), ("top", "peer"): Sample([1.0])}
+    assert times(measured_both, ["book", "top"], ["peer", "absent"]) == {"book/peer": 2.5}
 
 
 def test_a_goal_that_was_not_measured_is_shown_and_is_not_met():
