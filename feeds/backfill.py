@@ -78,6 +78,8 @@ class Backfill:
         self._suspected_at: float | None = None
         self._unproven = False
         """The last hole was closed with nothing live to join to: REST may have been behind."""
+        self._anew_ns: int | None = None
+        """The venue counts from the beginning again: what was published until then is of the old series."""
 
     @property
     def holding(self) -> bool:
@@ -89,6 +91,8 @@ class Backfill:
     def take(self, trade: Trade) -> bool:
         """Take one trade; tell whether it is to be published now."""
         memory = self.memory
+        if self._kept == "by_id" and memory.began_before(trade):
+            self._begin_anew()
         if self.open_reason is not None:
             (self._history if trade.backfilled else self._segments[-1]).append(trade)
             return False
@@ -213,7 +217,7 @@ class Backfill:
         if self._since is None:
             self._since = now
         held = sum(map(len, self._segments)) + len(self._history)
-        if now - self._since > HOLD_SECONDS or held > HELD_MAX or self._pages > PAGES_MAX:
+        if self._anew_ns is not None or now - self._since > HOLD_SECONDS or held > HELD_MAX or self._pages > PAGES_MAX:
             return self._give_up()
         if self._joined():
             return self._close()
@@ -288,6 +292,9 @@ class Backfill:
         self._unproven = False
         self._segments[-1] = [*self._history, *self._segments[-1]]
         self._history = []
+        if self._anew_ns is not None:
+            after, self._anew_ns = self._anew_ns, None
+            self._segments = [[trade for trade in part if (trade.ts_venue or 0) > after] for part in self._segments]
         if self._kept == "by_time" and self._fetched:
             return self._end(self._newest_part(reason))
         items: list[Trade | Hole] = list(self._merged([]))
@@ -339,6 +346,14 @@ class Backfill:
             self.counts["backfilled"] += trade.backfilled
             memory.add(trade)
         return trades
+
+    def _begin_anew(self) -> None:
+        """The venue's ids are lower than before though its time went on: a new series, and nothing to join it to."""
+        self._anew_ns = self.memory.ts_venue
+        self.memory.begin_anew()
+        self.open_reason = "sequence_reset"
+        self._start_over()
+        self._fetched = []
 
     def _end(self, items: list[Trade | Hole]) -> list[Trade | Hole]:
         self.open_reason = None

@@ -18,6 +18,9 @@ _LATE_MILLISECONDS_MAX: Final = 60_000
 """A live trade may come so much later than newer ones."""
 _NS_A_MILLISECOND: Final = 1_000_000
 
+_ANEW_NS: Final = 2_000_000_000
+"""Ids and times of trades need not agree to the millisecond."""
+
 Key = tuple[int, Decimal, Decimal, str | None]
 """What names a trade that comes without an id: millisecond, price, size, side."""
 
@@ -60,6 +63,21 @@ class TradeMemory:
         self.empty = False
         self.number = int(trade_id) if trade_id is not None and trade_id.isdigit() else 0
         self.ts_venue = None if ts_venue is None else (ts_venue // _NS_A_MILLISECOND + 1) * _NS_A_MILLISECOND
+
+    def began_before(self, trade: Trade) -> bool:
+        """Tell whether what was published is of an older series than this trade: a lower id at a later time."""
+        newest = self.ts_venue
+        return (
+            newest is not None
+            and trade.ts_venue is not None
+            and 0 < number_of(trade) < self.number
+            and trade.ts_venue > newest + _ANEW_NS
+        )
+
+    def begin_anew(self) -> None:
+        """Forget the ids: another series begins."""
+        self.number = 0
+        self._ids.clear()
 
     @property
     def oldest_number(self) -> int:

@@ -478,3 +478,31 @@ def test_a_live_book_is_the_true_book_of_its_sequence(rule, crossed_is_normal, c
         chaos.check()
     assert sides(bench.tracker.book) == truth.books[chaos.at]
     assert bench.tracker.state in ({"live"} if crossed_is_normal else {"live", "crossed"})
+
+
+def test_a_repeated_delta_of_the_same_moment_is_no_new_series():
+    """Only a later time shows that a lower sequence is of a series that began anew."""
+    bench = live()
+    bench.delta(11, [("99", "5")], ts=1001)
+    assert bench.delta(11, [("99", "5")], ts=1001) == []
+    assert bench.delta(10, [("99", "4")], ts=1001) == []
+    assert bench.tracker.state == "live"
+    assert book_names(bench.delta(10, [("99", "4")], ts=1002)) == ["Gap"]
+
+
+def test_what_was_kept_of_an_older_moment_is_in_the_snapshot_already():
+    """Or is of a series that ended: its numbers may fit, and it would make a wrong book."""
+    bench = live()
+    bench.delta(15, [("99", "6")], ts=1400)
+    bench.delta(16, [("99", "7")], ts=1500)
+    bench.snapshot(15, ts=3000)
+    assert (bench.tracker.state, bench.tracker.sequence) == ("live", 15)
+    assert sides(bench.tracker.book)[0] == values(BIDS)
+
+
+@pytest.mark.parametrize("leave", ["reset", "distrust"])
+def test_a_book_that_waits_is_empty(leave):
+    """Nobody can take what is left of it for a book."""
+    bench = live()
+    getattr(bench, leave)()
+    assert sides(bench.tracker.book) == ({}, {})

@@ -321,3 +321,34 @@ def test_where_trades_are_kept_the_venue_is_asked_once_more(before):
             backfill.fetched([trade(11, 1_100), trade(12, 1_200)])
     assert [one.id for one in out if isinstance(one, Trade)] == ["11", "12"]
     assert not any(isinstance(one, Hole) for one in out)
+
+
+@pytest.mark.parametrize("outage", [True, False])
+def test_ids_that_begin_anew_are_a_hole_and_not_repetitions(outage):
+    """A venue that was set up anew counts from the beginning; its history before our last trade is not ours to tell."""
+    backfill = Backfill("by_id", PAGE)
+    backfill.started(1_000 * MS)
+    for number in range(500, 520):
+        assert backfill.take(trade(number, 1_000 + number))
+    if outage:
+        backfill.interrupted("disconnected")
+        for number in (1, 2, 3):
+            assert not backfill.take(trade(number, 1_100 + number, backfilled=True))
+        assert not backfill.take(trade(4, 9_000, backfilled=True))
+    assert not backfill.take(trade(5, 9_100))
+    assert not backfill.take(trade(6, 9_200))
+    items = backfill.look(9_300 * MS, 0.0, active=True) or []
+    assert items[0] == Hole("sequence_reset", None, "4" if outage else "5")
+    assert [one.id for one in items[1:] if isinstance(one, Trade)] == (["4"] if outage else []) + ["5", "6"]
+    assert not backfill.holding
+    assert backfill.take(trade(7, 9_300))
+    assert not backfill.take(trade(7, 9_300))
+
+
+def test_a_late_trade_does_not_begin_anew():
+    """A lower id at an earlier time, or hardly later, is late."""
+    backfill = Backfill("by_id", PAGE)
+    backfill.started(1_000 * MS)
+    for number, ts in ((10, 1_000), (12, 2_000), (11, 3_500)):
+        assert backfill.take(trade(number, ts))
+    assert not backfill.holding
