@@ -24,8 +24,15 @@ _SOURCE: Final = 2
 _BETWEEN: Final = "],["
 """What stands between two rows in the text of a side."""
 _SHORTEST_ROW: Final = len("1,1") + len(_BETWEEN)
-_CHUNKS: Final = (1024, 128)
+_CHUNKS: Final = (1024, 256, 64)
 """Texts are compared in pieces of these lengths, the smaller where the larger differ."""
+_SIDE_LONG: Final = 3600
+"""A shorter side is sooner looked at as a whole than in parts."""
+_SPAN_LONG: Final = 1500
+"""What is longer, of a long side, is worth a look for a piece that both have."""
+_PIECE: Final = 48
+_CUTS_MAX: Final = 4
+"""So many looks at most, so that no text can make them dear."""
 
 
 class Rows(Sequence[Level]):
@@ -82,12 +89,8 @@ class _Again(NamedTuple):
     copy: int
 
 
-class _Row(NamedTuple):
-    """A checked level, and the one spelling of its price."""
-
-    price: str
-    level: Level
-
+_Row = tuple[str, Level]
+"""The one spelling of a price, and the checked level."""
 
 _Group = dict[Hashable, Level]
 """The rows of one price, by what names them."""
@@ -158,17 +161,24 @@ class BlendedSide:
         if (text is None or len(text) > _SHORTEST_ROW * LEVELS_MAX) and len(levels) > LEVELS_MAX:
             msg = f"a side of {len(levels)} levels, limit {LEVELS_MAX}"
             raise FrameError(msg, reason="too_many_levels")
+        if text is not None and text == self._text:
+            return Changes(text, None, {}, set(), {}, [], [])
         text, names, gone, come = self._differ(levels, text)
         added = {name: _read(levels, name) for name in come}
-        groups: dict[str, _Group] = {}
+        held, groups = self._groups, dict[str, _Group]()
         for name in gone:
-            self._touch(groups, self._rows[name].price).pop(name)
-        for name, row in added.items():
-            self._touch(groups, row.price)[name] = row.level
+            price = self._rows[name][0]
+            if price not in groups:
+                groups[price] = held[price].copy()
+            del groups[price][name]
+        for name, (price, level) in added.items():
+            if price not in groups:
+                groups[price] = held[price].copy() if price in held else {}
+            groups[price][name] = level
         prices: list[Level] = []
         told: list[Level] = []
         for price in sorted(groups, key=Decimal, reverse=self.sign > 0):
-            before, after = self._groups.get(price, _NOTHING), groups[price]
+            before, after = held.get(price, _NOTHING), groups[price]
             old, new = _total(before), _total(after)
             if new is None:
                 if old is not None:
@@ -216,50 +226,83 @@ class BlendedSide:
         names, repeats = _names(levels)
         return _Difference(None if repeats else text, names, self._names - names, names - self._names)
 
-    def _touch(self, groups: dict[str, _Group], price: str) -> _Group:
-        """Return the group of a price as it will be."""
-        group = groups.get(price)
-        if group is None:
-            group = groups[price] = dict(self._groups.get(price, _NOTHING))
-        return group
-
 
 _NOTHING: Final[_Group] = {}
 
 
 def _window(old: str, new: str) -> tuple[list[str], list[str]] | None:
     """
-    Return the rows of two sides without most of those that both begin with, and that both end with.
+    Return the rows of two sides without most of the stretches that they share.
 
-    None where that leaves more than half: then it is quicker to look at all of the new one.
+    What both begin and end with is left out, then what stands around a piece of the middle that both
+    have, and so on in the parts between. None where that leaves more than half: then it is quicker to
+    look at all of the new one.
     """
-    if old == new:
-        return [], []
     if not (old and new):
         return None
-    shortest = min(len(old), len(new))
-    same_before = 0
+    gone: list[str] = []
+    come: list[str] = []
+    left = 0
+    cuts = _CUTS_MAX if len(new) > _SIDE_LONG else 0
+    spans = [(0, len(old), 0, len(new))]
+    while spans:
+        old_start, old_end, new_start, new_end = _trimmed(old, new, *spans.pop())
+        if cuts and new_end - new_start > _SPAN_LONG:
+            cuts -= 1
+            parts = _parts(old, new, old_start, old_end, new_start, new_end)
+            if parts:
+                spans += parts
+                continue
+        left += new_end - new_start
+        if 2 * left > len(new):
+            return None
+        gone += old[old_start:old_end].split(_BETWEEN)
+        come += new[new_start:new_end].split(_BETWEEN)
+    return gone, come
+
+
+_Span = tuple[int, int, int, int]
+"""Where it starts and ends in the old text, and in the new one: whole rows, at least one of each."""
+
+
+def _trimmed(old: str, new: str, old_start: int, old_end: int, new_start: int, new_end: int) -> _Span:
+    """Return what is between the rows that both begin with and those that both end with."""
+    shortest = min(old_end - old_start, new_end - new_start)
+    same = 0
     for step in _CHUNKS:
-        while (
-            same_before + step <= shortest
-            and old[same_before : same_before + step] == new[same_before : same_before + step]
-        ):
-            same_before += step
-    start = old.rfind(_BETWEEN, 0, same_before) + len(_BETWEEN)
-    if start < len(_BETWEEN):
-        start = 0
-    old_end, new_end = len(old), len(new)
+        while same + step <= shortest:
+            here = new_start + same
+            if not old.startswith(new[here : here + step], old_start + same):
+                break
+            same += step
+    cut = new.rfind(_BETWEEN, new_start, new_start + same)
+    if cut >= 0:
+        skipped = cut + len(_BETWEEN) - new_start
+        old_start, new_start, shortest = old_start + skipped, new_start + skipped, shortest - skipped
+    same = 0
     for step in _CHUNKS:
-        while min(old_end, new_end) - step >= start and old[old_end - step : old_end] == new[new_end - step : new_end]:
-            old_end -= step
-            new_end -= step
-    end = old.find(_BETWEEN, old_end)
-    if end < 0:
-        end = len(old)
-    old_rows, new_rows = old[start:end], new[start : end + len(new) - len(old)]
-    if 2 * len(new_rows) > len(new):
-        return None
-    return old_rows.split(_BETWEEN), new_rows.split(_BETWEEN)
+        while same + step <= shortest:
+            here = new_end - same
+            if not old.endswith(new[here - step : here], old_start, old_end - same):
+                break
+            same += step
+    cut = new.find(_BETWEEN, new_end - same, new_end) if same else -1
+    if cut >= 0:
+        dropped = new_end - cut
+        old_end, new_end = old_end - dropped, new_end - dropped
+    return old_start, old_end, new_start, new_end
+
+
+def _parts(old: str, new: str, old_start: int, old_end: int, new_start: int, new_end: int) -> list[_Span]:
+    """Return what is before and behind a piece that both have, if one of three is found in both."""
+    for share in (2, 4, 1):
+        start = new.find(_BETWEEN, new_start + (new_end - new_start) * share // 5)
+        end = new.find(_BETWEEN, start + _PIECE) + len(_BETWEEN)
+        if len(_BETWEEN) <= start < start + _PIECE <= end < new_end:
+            found = old.find(new[start:end], old_start, old_end)
+            if found >= 0:
+                return [(old_start, found, new_start, start), (found + end - start, old_end, end, new_end)]
+    return []
 
 
 def _names(levels: Levels) -> tuple[set[Hashable], bool]:
@@ -277,14 +320,17 @@ def _read(levels: Levels, name: Hashable) -> _Row:
     row = name.row if isinstance(name, _Again) else name
     level: Level = levels.read(row) if isinstance(levels, Rows) else row  # type: ignore[arg-type,assignment]
     check_size(level[1])
-    return _Row(canonical(level[0]), level)
+    return canonical(level[0]), level
 
 
 def _total(group: _Group) -> Level | None:
     """Return the level of a price, its rows added up; None where nothing is left."""
+    if len(group) == 1:
+        (row,) = group.values()
+        return None if row[1] < "1" and is_zero(row[1]) else (row[0], row[1])
     total: Level | None = None
     # In the order of their texts, so that the spelling does not depend on that of the frame.
-    for row in group.values() if len(group) == 1 else sorted(group.values()):
+    for row in sorted(group.values()):
         if not is_zero(row[1]):
             total = (row[0], row[1]) if total is None else (total[0], _sum(total[1], row[1]))
     return total

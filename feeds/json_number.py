@@ -17,9 +17,13 @@ from book.errors import FrameError
 from book.number import decimals_of
 
 _ROW: Final = re.compile(
-    r'"?(-?[0-9][0-9.eE+-]*)"?,"?(-?[0-9][0-9.eE+-]*)"?(?:,(?:"([^"\\]*)"|[^"\[\]]*)(?:,.*)?)?',
+    r'(?!-?0[0-9])"?(-?[0-9][0-9.eE+-]*)"?,(?!-?0[0-9])"?(-?[0-9][0-9.eE+-]*)"?(?:,(?:"([^"\\]*)"|[^"\[\]]*)(?:,.*)?)?',
 )
-"""A level without its brackets: price, size, perhaps a source, and whatever else may follow."""
+"""
+A level without its brackets: price, size, perhaps a source, and whatever else may follow.
+
+Nobody else may have read the JSON: its rule that a number has no idle zero in front is checked here.
+"""
 
 _UNUSUAL: Final = " \t\r\n\\"
 """What no venue writes into a side; with one of these in it, the text is written anew."""

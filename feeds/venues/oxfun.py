@@ -59,7 +59,6 @@ from feeds.venues.oxfun_wire import (
     Book,
     Frame,
     Market,
-    decode_book_frame,
     decode_books,
     decode_frame,
     decode_markets,
@@ -68,6 +67,7 @@ from feeds.venues.oxfun_wire import (
     decode_topics,
     kind_of,
     past_trade,
+    read_book_frame,
     rows_of,
     time_of,
 )
@@ -266,7 +266,7 @@ class OxfunSession(Session):
             return []
         if frame.startswith(_BOOK_FRAME):
             try:
-                known = decode_book_frame(frame)
+                known = read_book_frame(frame)
             except UNREADABLE:
                 pass  # the other way says what is wrong with it
             else:

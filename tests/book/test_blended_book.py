@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from decimal import Decimal
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from book import blended_book
 from book.blended_book import BlendedSide, Rows, _window
 from book.delta import Level
 
@@ -55,10 +59,21 @@ def walks(draw):
     return frames
 
 
+AS_IT_IS: dict[str, Any] = {"_CUTS_MAX": blended_book._CUTS_MAX}
+FINE = {"_SIDE_LONG": 0, "_SPAN_LONG": 60, "_PIECE": 9, "_CHUNKS": (64, 8), "_CUTS_MAX": 20}
+"""Cut up as eagerly as a side of thousands of rows is."""
+
+
+@pytest.mark.parametrize("cutting", [AS_IT_IS, FINE])
 @settings(deadline=None)
-@given(walks())
-def test_a_text_is_what_its_rows_are(frames):
+@given(frames=walks())
+def test_a_text_is_what_its_rows_are(cutting, frames):
     """Whatever a side was before, a frame as text changes it as the same frame read row by row does."""
+    with patch.multiple(blended_book, **cutting):
+        check_texts(frames)
+
+
+def check_texts(frames):
     texts, rows = BlendedSide(1), BlendedSide(1)
     for frame in frames:
         by_text = texts.compare(Rows(side_of(frame), level))
@@ -76,19 +91,20 @@ def test_a_text_is_what_its_rows_are(frames):
         } == {str(Decimal(price).normalize()): size for price, size in total.items()}
 
 
+@pytest.mark.parametrize("cutting", [AS_IT_IS, FINE])
 @settings(deadline=None)
-@given(walks())
-def test_a_window_holds_every_difference(frames):
-    """What is cut off on both sides is the same rows; what is left rebuilds each text."""
+@given(frames=walks())
+def test_a_window_holds_every_difference(cutting, frames):
+    """What is left out on both sides is the same rows, however often they stand there."""
     for before, after in itertools.pairwise(frames):
-        window = _window(side_of(before), side_of(after))
-        if window is None:
-            continue
-        old, new = window
-        assert any(
-            before[start : start + len(old)] == old and before[:start] + new + before[start + len(old) :] == after
-            for start in range(len(before) + 1)
-        )
+        with patch.multiple(blended_book, **cutting):
+            window = _window(side_of(before), side_of(after))
+        if window is not None:
+            old, new = map(Counter, window)
+            whole_old, whole_new = Counter(before), Counter(after)
+            assert old <= whole_old
+            assert new <= whole_new
+            assert whole_old - old == whole_new - new
 
 
 def test_a_row_without_text_is_seen_wherever_it_stands():
@@ -96,10 +112,11 @@ def test_a_row_without_text_is_seen_wherever_it_stands():
     rows = [f"{price}.25,1" for price in range(1000, 1200)]
     side = BlendedSide(1)
     side.commit(side.compare(Rows(side_of(rows), level)))
-    for place in (0, 1, 100, 200):
-        broken = [*rows[:place], "", *rows[place:]]
-        with pytest.raises(ValueError, match="not enough values"):
-            side.compare(Rows(side_of(broken), level))
+    for cutting in (AS_IT_IS, FINE):
+        for place in (0, 1, 50, 100, 150, 200):
+            broken = [*rows[:place], "", *rows[place:]]
+            with patch.multiple(blended_book, **cutting), pytest.raises(ValueError, match="not enough values"):
+                side.compare(Rows(side_of(broken), level))
 
 
 def test_a_far_end_that_stays_is_not_looked_at():
@@ -110,4 +127,26 @@ def test_a_far_end_that_stays_is_not_looked_at():
     assert window is not None
     old, new = window
     assert len(old) == len(new) < 40
-    assert _window(side_of(rows), side_of(rows)) == ([], [])
+
+
+def test_changes_far_apart_leave_what_is_between_them_unread():
+    """A change at the touch and one in the depths: the hundreds of rows between are neither split nor compared."""
+    rows = [f"{price}.25,{price}" for price in range(1000, 1400)]
+    changed = [*rows[:3], "1003.25,7", *rows[4:350], *rows[352:]]
+    window = _window(side_of(rows), side_of(changed))
+    assert window is not None
+    old, new = window
+    assert {"1003.25,1003", *rows[350:352]} <= set(old)
+    assert "1003.25,7" in new
+    assert len(old) < 200
+
+
+def test_a_side_that_stays_says_nothing():
+    """Word for word the same frame: nothing is read again."""
+    side = BlendedSide(-1)
+    rows = [f"{price}.25,{price}" for price in range(1000, 1400)]
+    side.commit(side.compare(Rows(side_of(rows), level)))
+    changes = side.compare(Rows(side_of(rows), lambda _: pytest.fail("read")))
+    assert (changes.prices, changes.told, changes.gone, changes.added) == ([], [], set(), {})
+    side.commit(changes)
+    assert len(side) == len(rows)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import zlib
+from unittest.mock import patch
 
+import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from book.delta import Snapshot
@@ -27,6 +29,7 @@ from feeds.session import (
 from feeds.symbols import merged
 from feeds.venue import Span
 from feeds.venues.oxfun import Oxfun, OxfunOptions, sign_login
+from feeds.venues.oxfun_wire import Book, decode_book_frame, read_book_frame
 from tests.feeds.venues.conversation import START_NS, Conversation, kinds, messages
 
 VENUE = Oxfun()
@@ -392,6 +395,52 @@ def test_whole_books_by_option(depth):
     fed.say(book_frame(table, 7, "[[2.00,1.50]]", "[[1.0,1.0]]"))
     assert fed.tracker.book.asks.top() == [("2.00", "1.50")]
     assert fed.tracker.state == "live"
+
+
+LONG_SIDE = "[" + ",".join(f"[{price}.5,1.0]" for price in range(19000, 19100)) + "]"
+
+
+@pytest.mark.parametrize(
+    ("asks", "bids", "more"),
+    [
+        (LONG_SIDE, "[[18999.0,1.0]]", {}),
+        (LONG_SIDE, "[]", {}),
+        ("[]", LONG_SIDE.replace("19", "18"), {}),
+        (LONG_SIDE, '[["18999.0","1.0"]]', {}),
+        (LONG_SIDE, "[[18999.0,1.0]]", {"levels": [["a", 1], ["b", 2]]}),
+        (LONG_SIDE, "[[18999.0,1.0]]", {"levels": [[1, 2], [3, 4]]}),
+        (LONG_SIDE, "[[18999.0,1.0]]", {"asks": [[19001.0, 5.0]]}),
+        (LONG_SIDE, "[[18999.0,1.0]]", {"bids": [[18001.0, 5.0]]}),
+        (LONG_SIDE + ' ,"note":"]]"', "[[18999.0,1.0]]", {}),
+    ],
+)
+def test_a_long_book_says_what_it_says_however_it_is_read(asks, bids, more):
+    """The sides are cut out of a long frame unread; whatever else stands in it, that must not change what they are."""
+    members = f'"seqNum":7,"asks":{asks},"bids":{bids},"marketCode":"{BTC}"'
+    members += "".join(f',"{name}":{json.dumps(value, separators=(",", ":"))}' for name, value in more.items())
+    frame = f'{{"table":"depthUpdate","data":{{{members}}}}}'.encode()
+    assert len(frame) > 1024
+    known, plain = read_book_frame(frame), decode_book_frame(frame)
+    assert isinstance(known.data, Book)
+    assert isinstance(plain.data, Book)
+    assert msgspec.structs.asdict(known.data) == msgspec.structs.asdict(plain.data)
+    assert known.table == plain.table
+
+
+@settings(max_examples=400)
+@given(st.integers(0, 1600), st.integers(0, 24))
+def test_a_long_book_with_a_piece_missing_is_what_the_rest_says(start, count):
+    """It is refused wherever its JSON is broken, though its sides are not read as JSON."""
+    members = f'"seqNum":7,"asks":{LONG_SIDE},"bids":[[18999.0,1.0]],"marketCode":"{BTC}"'
+    whole = f'{{"table":"depthUpdate","data":{{{members}}}}}'.encode()
+    frame = whole[:start] + whole[start + count :]
+    cut, plain = Fed(), Fed()
+    cut.say(frame.decode())
+    with patch("feeds.venues.oxfun.read_book_frame", decode_book_frame):
+        plain.say(frame.decode())
+    assert cut.tracker.state == plain.tracker.state
+    assert cut.tracker.book.asks.top() == plain.tracker.book.asks.top()
+    assert cut.feed.rejected.total() == plain.feed.rejected.total()
 
 
 # Checksums
