@@ -5,7 +5,8 @@
     python -m tests.faults --seed 1234          one seed, with everything it published about standing
     python -m tests.faults --runs 500 --first 70000
     python -m tests.faults --table              the faults over real sockets, measured
-    python -m tests.faults --restarts 100       every simulated venue killed and started again, at random
+    python -m tests.faults --restarts 100       every simulated venue restarted at random, its market going on
+    python -m tests.faults --kills 100          `skulk sim` killed and started again under `skulk run`
 
 Each takes `--write docs/faults.md`, which puts what was measured where the document has it.
 """
@@ -28,14 +29,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="only this seed, told in full")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all)")
     parser.add_argument("--table", action="store_true", help="measure every fault over real sockets")
-    parser.add_argument("--restarts", type=int, metavar="N", help="kill and restart the simulator N times")
+    parser.add_argument("--restarts", type=int, metavar="N", help="restart every venue N times")
+    parser.add_argument("--kills", type=int, metavar="N", help="kill the simulator's process N times")
     parser.add_argument("--write", metavar="FILE", help="write what was measured into this document")
     chosen = parser.parse_args()
     if chosen.seed is not None:
         return tell(chosen.seed)
-    if chosen.table or chosen.restarts:
+    if chosen.table or chosen.restarts or chosen.kills:
         from tests.faults import sockets  # noqa: PLC0415 (the campaign needs none)
 
+        if chosen.kills:
+            return sockets.measure_kills(chosen.kills, chosen.write)
         if chosen.restarts:
             return sockets.measure_restarts(chosen.restarts, chosen.write)
         return sockets.measure_table(chosen.write)

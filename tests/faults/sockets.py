@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from feeds.simulator.fault import Fault
-from tests.faults import outage, table
+from tests.faults import outage, processes, table
 from tests.faults.bench import Bench
 
 VENUES = ("sunflower", "oxfun", "sfox")
@@ -45,6 +45,25 @@ def measure_restarts(times: int, document: str | None) -> int:
         for violation in one.violations:
             print(f"VIOLATION {one.venue}: {violation}")
     return 1 if any(one.violations for one in results) else 0
+
+
+def measure_kills(kills: int, document: str | None) -> int:
+    """Kill the simulator's process so many times under the real program; return the exit status."""
+    made = asyncio.run(processes.kill_again_and_again(kills))
+    counts = made.counts
+    gaps = {name.removeprefix("gap "): count for name, count in counts.items() if name.startswith("gap ")}
+    rows = [
+        ("kills", str(made.kills)),
+        ("**violations**", f"**{len(made.violations)}**"),
+        ("all 18 books live again: median, worst", f"{made.back[len(made.back) // 2]:.2f} s, {made.back[-1]:.2f} s"),
+        ("book events, trades", f"{counts['book_snapshot'] + counts['book_delta']:,}, {counts['trade']:,}"),
+        ("gaps told", ", ".join(f"`{name}` {gaps[name]:,}" for name in sorted(gaps))),
+        ("books compared with the venue's second source", f"{made.audits} of them, no level differed"),
+    ]
+    put("kills", "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows)]), document)
+    for violation in made.violations:
+        print(f"VIOLATION {violation}")
+    return 1 if made.violations else 0
 
 
 def put(name: str, text: str, document: str | None) -> None:

@@ -304,3 +304,40 @@ def test_every_venues_books_teach_their_own_staleness(venue, untaught):
         assert advice is not None
         assert (advice.reason, advice.mark, advice.action) == ("silent", "stale", "resync")
         assert limit < bench.now - began <= limit + 0.5
+
+
+def test_a_command_that_never_gets_out_costs_the_connection():
+    """Longer than any venue's block: it never will."""
+    bench = Bench()
+    bench.recovery.asked(bench.subscription)
+    assert bench.wait(180.0, others_live=False) is None
+    assert bench.wait(1.0, others_live=False) == Advice("stuck", action="reconnect")
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_silence_that_turns_out_to_be_a_quiet_market_is_learned(quiet):
+    """The book had not moved on: the next silence may be as long. One that had moved on was cut off."""
+    bench = Bench()
+    bench.ask()
+    bench.live()
+    for _ in range(40):
+        bench.now += 0.25
+        bench.delta()
+        assert bench.look() is None
+    advice = bench.wait(20.0)
+    assert advice == Advice("silent", mark="stale", action="resync")
+    bench.tracker.silence("silent", 0, bench.out)
+    for _ in range(8):  # nothing comes for a while yet
+        bench.now += 0.25
+        bench.frames += 1
+        bench.look()
+    bench.sequence += 0 if quiet else 5
+    bench.heard()
+    bench.tracker.snapshot(Snapshot(bench.sequence, [("1", "1")], [("2", "1")]), 0, bench.out)
+    assert bench.look() is None
+    assert bench.tracker.state == "live"
+    began = bench.now
+    advice = bench.wait(100.0)
+    assert advice is not None
+    assert advice.reason == "silent"
+    assert (bench.now - began > 15.0) is quiet
