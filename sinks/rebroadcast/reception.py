@@ -164,9 +164,9 @@ class Reception:
                 del self._addresses[address]
             self._warnings_of_the_gone += client.warnings
             await connection.wait_closed()
-            code = int(connection.close_code or CLOSE_ABNORMAL)
+            code, reason = _end_of(connection)
             self.closes[code] += 1
-            log.info("client.closed", code=code, reason=connection.close_reason or "", sent_bytes=client.sent_bytes)
+            log.info("client.closed", code=code, reason=reason, sent_bytes=client.sent_bytes)
 
     def dismiss(self) -> None:
         """Cut off those who have not finished their handshake, and whoever is still to come."""
@@ -263,6 +263,12 @@ class Reception:
                 client.send(answer(Pong(command.id, self._wall_clock_ns())))
             case Auth():
                 client.send(answer(Authenticated(command.id)))
+
+
+def _end_of(connection: RebroadcastConnection) -> tuple[int, str]:
+    """Return the code and reason of the close: the peer's, or ours where it never answered (who does not read cannot)."""
+    close = connection.protocol.close_rcvd or connection.protocol.close_sent
+    return (CLOSE_ABNORMAL, "") if close is None else (int(close.code), close.reason)
 
 
 def _address_of(connection: RebroadcastConnection) -> str:

@@ -213,6 +213,21 @@ async def test_a_flood_of_pings_is_closed_with_1008():
         assert await one.closed() == (1008, "too many control frames")
 
 
+async def test_a_stopped_reader_is_counted_as_what_it_was_closed_for(monkeypatch):
+    """It never answers the close frame, which waits behind what it does not read; it was too slow all the same."""
+    monkeypatch.setattr("sinks.websocket._CLOSE_TIMEOUT_SECONDS", 0.05)
+    market = Market()
+    async with serving(market, client_buffer_bytes_max=64 * 1024) as sink, raw_peer(sink) as one:
+        one.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await one.send(build(TEXT, b'{"op":"subscribe"}'))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not sink.describe()["closes"]:
+                market.snapshot("ETH-BTC", levels=500)
+                await asyncio.sleep(0)
+        assert sink.describe()["closes"] == {"4008": 1}
+        assert sink.describe()["warnings"] == 1
+
+
 async def test_who_lags_may_still_say_that_it_lives():
     """The pings of its library and the answers to ours are no flood: 4008 is for who is slow, and it is not yet."""
     market = Market()
@@ -458,6 +473,7 @@ async def test_a_dead_peer_is_cut_off_by_its_missing_pongs(monkeypatch):
             while sink.fanout.clients:
                 await asyncio.sleep(0.001)
         assert data.endswith(b"keepalive ping timeout")
+        assert sink.describe()["closes"] == {"1011": 1}
 
 
 async def test_shutting_down_sends_what_is_held_and_closes_with_1001():
