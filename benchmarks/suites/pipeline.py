@@ -9,7 +9,7 @@ from typing import Final
 from benchmarks import material
 from benchmarks.bench import Bench, Turn, take_turns
 from benchmarks.goals import goals
-from benchmarks.ratio import cost_table
+from benchmarks.ratio import cost_table, times
 from benchmarks.section import Section
 from benchmarks.worker import Worker
 
