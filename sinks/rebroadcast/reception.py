@@ -266,7 +266,7 @@ class Reception:
 
 
 def _end_of(connection: RebroadcastConnection) -> tuple[int, str]:
-    """Return the code and reason of the close: the peer's, or ours where it never answered (who does not read cannot)."""
+    """Return the code and reason of the close: the peer's, or ours where it did not answer; a stopped reader cannot."""
     close = connection.protocol.close_rcvd or connection.protocol.close_sent
     return (CLOSE_ABNORMAL, "") if close is None else (int(close.code), close.reason)
 

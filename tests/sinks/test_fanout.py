@@ -549,6 +549,32 @@ def test_a_start_may_be_larger_than_the_budget():
     assert reader.wire.held_max < 150_000
 
 
+def test_what_waits_is_handed_on_in_parts_and_in_order():
+    """The socket gets no more than it has room for, nothing overtakes what waits, and nothing follows a close."""
+    bench = Bench()
+    bench.anything(30)
+    reader = Reader(bench, {}, mark=100_000)
+    reader.command(op="subscribe")
+    assert reader.client.allowance == 0  # the socket took all of it
+    bench.market.gaps = False
+    while reader.client.held < 600_000:
+        bench.anything(4)
+    while reader.client.held > len(reader.wire.waiting):
+        reader.read(once=True)
+        assert 0 < len(reader.wire.waiting) < 200_000
+        assert reader.wire.full or reader.client.held == len(reader.wire.waiting)
+        bench.anything(4)
+    reader.read()
+    check(reader, {})
+    while reader.client.held < 300_000:
+        bench.anything(4)
+    reader.wire.closed = (1000, "the other side's")
+    reader.wire.waiting.clear()
+    reader.wire.full = False
+    reader.client.drained()
+    assert reader.wire.waiting == b""
+
+
 def test_who_lags_is_told_the_rest_when_nothing_else_happens():
     """A window that was held back ends by itself once the reader has caught up."""
     bench = Bench()
