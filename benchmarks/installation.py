@@ -89,6 +89,9 @@ def replayed(material: Material, port: int) -> dict[str, Any]:
         "ws_url": f"ws://127.0.0.1:{port}/",
         "rest_url": "http://127.0.0.1:9",
         "synthetic": True,
+        # Recordings put end to end fall silent for longer than they taught; this venue answers no new subscription.
+        "stale_after_seconds": 3600.0,
+        "audit_every_seconds": 0.0,
     }
 
 
