@@ -54,13 +54,15 @@ class Audit:
         self._phase: Literal["idle", "following", "asked", "answered"] = "idle"
         self._since = 0.0
         self._answer: Snapshot | None = None
+        self._answer_whole = whole
         self._failed = False
         self._suspicions: Counter[Subscription] = Counter()
 
-    def answered(self, subscription: Subscription, book: Snapshot) -> None:
-        """The second source's book is here."""
+    def answered(self, subscription: Subscription, book: Snapshot, *, whole: bool | None = None) -> None:
+        """The second source's book is here; `whole` tells of this one whether it is the full book."""
         if self._phase == "asked" and subscription is self.subject and self._answer is None:
             self._answer = book
+            self._answer_whole = self._whole if whole is None else whole
 
     def failed(self) -> None:
         """The second source does not answer."""
@@ -123,7 +125,7 @@ class Audit:
             self._end("abandoned", now)
             return None
         try:
-            distance = stretch.distance(answer, tracker.book, whole=self._whole)
+            distance = stretch.distance(answer, tracker.book, whole=self._answer_whole)
         except FrameError:
             self._end("unanswered", now)
             return None

@@ -46,6 +46,7 @@ from feeds.trade_desk import TradeDesk
 from feeds.venue import FeedOptions, Venue
 
 _LAG_AGE_NS: Final = 1_000_000_000
+_MISSED_MAX: Final = 3
 
 
 class Feed:
@@ -358,7 +359,9 @@ class Feed:
         elif subject is None:
             return
         elif step == "ask":
-            if not session.audit(subject):
+            # A second source that speaks of sequences which never come is no help; another may be.
+            missed = audit.counts["missed"] >= _MISSED_MAX and not audit.counts["matched"]
+            if missed or not session.audit(subject):
                 self._audit_fetch = self.venue.book_fetch(subject, self.options)
                 if self._audit_fetch is None:
                     audit.disabled = True
@@ -411,7 +414,7 @@ class Feed:
         elif isinstance(message, Refused):
             self._refused(subscription, message, ts_recv, out)
         elif isinstance(message, Witness):
-            self.audit.answered(subscription, message.snapshot)
+            self.audit.answered(subscription, message.snapshot, whole=True)
         elif isinstance(message, Note):
             self.notes[message.reason] += 1
 

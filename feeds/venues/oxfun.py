@@ -51,6 +51,7 @@ from feeds.session import (
     Subscription,
     Throttled,
     Welcomed,
+    Witness,
 )
 from feeds.venue import FeedOptions, Limit, OtherReading, Span, Venue
 from feeds.venues.oxfun_wire import (
@@ -182,6 +183,9 @@ class OxfunSession(Session):
         self._by_arg: dict[str, dict[str, Subscription]] = {}
         """What is asked for: argument to market code to subscription."""
         self._by_channel: dict[str, dict[str, Subscription]] = {}
+        self._witnesses: dict[str, Subscription] = {}
+        """By market code: books that a whole one of the channel `depth` is awaited for."""
+        self._witness_refused = False
         self._checksums = ChecksumWatch(options.checksum)
         whole = "depth" if options.book_depth == 0 else f"depthL{options.book_depth}"
         self._book_arg = "depthUpdate" if options.book_mode == "delta" else whole
@@ -217,6 +221,19 @@ class OxfunSession(Session):
                 self._queue.unsubscribe([arg])
         self._send_next()
 
+    def audit(self, subscription: Subscription) -> bool:
+        """
+        Ask for one book of `depth`, which counts as `depthUpdate` does, so that the two can be equal to the level.
+
+        Not while other commands wait, for there is one a second; REST is asked then.
+        """
+        if self._book_arg != "depthUpdate" or self._witness_refused or self._pending is not None or len(self._queue):
+            return False
+        self._witnesses[subscription.wire_symbol] = subscription
+        self._queue.subscribe([f"{_WITNESS}:{subscription.wire_symbol}"])
+        self._send_next()
+        return True
+
     def ready_timeout(self) -> None:
         """No `Welcome`, or no answer to the login, within two seconds: go on without it."""
         if not self._greeted:
@@ -243,7 +260,7 @@ class OxfunSession(Session):
             verb, args = command
             self._tags += 1
             tag = str(self._tags)
-            asks = tuple(one for arg in args if verb == "subscribe" for one in self._by_arg[arg].values())
+            asks = tuple(one for arg in args if verb == "subscribe" for one in self._by_arg.get(arg, {}).values())
             self.outbox.append(Send(_encode({"op": verb, "tag": tag, "args": args}).decode(), asks=asks))
             if verb == "subscribe":
                 self._pending = _Command(tag, verb, dict.fromkeys(args), len(args))
@@ -324,10 +341,10 @@ class OxfunSession(Session):
         pending = self._pending
         deliveries: list[Delivery] = []
         for arg in names:
-            if not isinstance(arg, str) or arg not in self._by_arg:
+            if not isinstance(arg, str) or not (arg in self._by_arg or arg.startswith(f"{_WITNESS}:")):
                 deliveries.append((None, Note("unexpected_answer")))
                 continue
-            deliveries.extend((subscription, Acknowledged()) for subscription in self._by_arg[arg].values())
+            deliveries.extend((subscription, Acknowledged()) for subscription in self._by_arg.get(arg, {}).values())
             if pending is not None:
                 pending.args.pop(arg, None)
         if pending is not None and not pending.args:
@@ -346,6 +363,10 @@ class OxfunSession(Session):
             return [*deliveries, (None, Note("request_refused"))]
         self._pending = None
         args = [arg for arg in pending.args if arg in self._by_arg]
+        if not args:
+            self._witness_refused = self._witness_refused or code != _TOO_RAPID
+            self._witnesses.clear()
+            return [*deliveries, (None, Note("audit_refused"))]
         if code == _TOO_RAPID:
             self._queue.put_back("subscribe", args)
             return deliveries
@@ -382,7 +403,7 @@ class OxfunSession(Session):
     def _books(self, table: str, books: Iterable[Book]) -> list[Delivery]:
         is_delta = table == "depthUpdate-diff"
         if table.removesuffix("-diff") != self._book_arg:
-            return _UNWANTED
+            return self._witnessed(books) if table == _WITNESS else _UNWANTED
         subscriptions = self._by_channel.get("book", {})
         deliveries: list[Delivery] = []
         for book in books:
@@ -405,6 +426,19 @@ class OxfunSession(Session):
                 raise FrameError(msg, reason="checksum")
         return deliveries
 
+    def _witnessed(self, books: Iterable[Book]) -> list[Delivery]:
+        """Hand on the first whole book that comes; a few more do until it is left."""
+        deliveries: list[Delivery] = []
+        for book in books:
+            market = book.market_code or book.instrument_id
+            subscription = self._witnesses.pop(market, None)
+            if subscription is not None:
+                snapshot = Snapshot(book.seq_num, rows(book.bids), rows(book.asks), time_of(book.timestamp))
+                deliveries.append((subscription, Witness(snapshot)))
+                self._queue.unsubscribe([f"{_WITNESS}:{market}"])
+                self._send_next()
+        return deliveries
+
     def _events(self, table: str, data: msgspec.Raw, ts_recv: int) -> list[Delivery]:
         meaning = MEANINGS.get(table)
         if meaning is None:
@@ -419,6 +453,7 @@ class OxfunSession(Session):
         return deliveries or _UNWANTED
 
 
+_WITNESS: Final = "depth"
 _UNWANTED: Final[list[Delivery]] = [(None, Note("unwanted"))]
 _ARGS: Final = {"trade": "trade", "ticker": "ticker", "venue_quote": "bestBidAsk", "market": "market"}
 

@@ -437,7 +437,8 @@ class SunflowerSession(Session):
         if response.method is not None:
             known = response.method in _METHODS
             raise FrameError(str(problem), reason="malformed" if known else "unknown_method")
-        if response.id is None and response.error is None:
+        error = response.error
+        if response.id is None and (error is None or not (error.code or error.message)):
             raise FrameError(str(problem))
         if response.id is not None and response.id == self._login_id:
             return self._logged_in(response)

@@ -19,17 +19,24 @@ from feeds.session import (
     Acknowledged,
     Authenticated,
     Credentials,
+    Fetch,
     Note,
     Refused,
     Rejected,
+    Send,
     Subscription,
     Throttled,
     Welcomed,
+    Witness,
 )
+from feeds.simulator.fault import Fault, FaultScript
+from feeds.simulator.oxfun import OxfunOptions as SimulatorOptions
 from feeds.symbols import merged
 from feeds.venue import Span
 from feeds.venues.oxfun import Oxfun, OxfunOptions, sign_login
 from feeds.venues.oxfun_wire import Book, decode_book_frame, read_book_frame
+from tests.faults.scenario import INSTRUMENTS, Scenario
+from tests.faults.world import live
 from tests.feeds.venues.conversation import START_NS, Conversation, kinds, messages
 
 VENUE = Oxfun()
@@ -691,3 +698,95 @@ def test_throttled_is_told_in_seconds():
     ((_, message),) = talking.say(refusal("20007"))
     assert isinstance(message, Throttled)
     assert message.seconds > 0
+
+
+# Audits
+
+
+def test_an_audit_takes_one_book_of_the_channel_of_whole_books():
+    """Asked for when no other command waits, left after the first book; the few that still come mean nothing."""
+    talking = talk()
+    (book,) = talking.subscribe(BOOK)
+    assert not talking.session.audit(book), "the subscription itself is not answered yet"
+    talking.heard()
+    talking.say(ack(f"depthUpdate:{BTC}"))
+    assert talking.session.audit(book)
+    assert talking.heard() == [{"op": "subscribe", "tag": "2", "args": [f"depth:{BTC}"]}]
+    assert talking.say(ack(f"depth:{BTC}", "2")) == []
+    whole = book_frame("depth", 77, "[[19042.0,1.0]]", "[[19003.0,1.50]]")
+    ((subject, witness),) = talking.say(whole)
+    assert subject is book
+    assert isinstance(witness, Witness)
+    assert (witness.snapshot.sequence, list(witness.snapshot.asks), list(witness.snapshot.bids)) == (
+        77,
+        [("19042.0", "1.0")],
+        [("19003.0", "1.50")],
+    )
+    assert talking.heard() == [{"op": "unsubscribe", "tag": "3", "args": [f"depth:{BTC}"]}]
+    assert talking.say(whole) == []
+    assert talking.session.audit(book), "and again"
+
+
+def test_a_refused_audit_is_not_asked_for_again_and_costs_no_subscription():
+    talking = talk()
+    (book,) = talking.subscribe(BOOK)
+    talking.heard()
+    talking.say(ack(f"depthUpdate:{BTC}"))
+    assert talking.session.audit(book)
+    talking.heard()
+    assert talking.say(refusal("30001", "2")) == [(None, Note("audit_refused"))]
+    assert not talking.session.audit(book)
+    assert kinds(talking.say(diff(1))) == ["Delta"]
+
+
+def test_books_that_come_whole_are_not_audited_by_themselves():
+    talking = talk(book_mode="snapshot")
+    (book,) = talking.subscribe(BOOK)
+    talking.say(ack(f"depth:{BTC}"))
+    assert not talking.session.audit(book)
+
+
+@pytest.mark.parametrize("first", ["same", "next", "before"])
+def test_with_rest_down_every_book_is_still_held_against_the_venues_at_its_very_sequence(first):
+    """Over a simulated venue: all audits agree, none is missed, and the budget of one command a second holds."""
+    rest_down = Fault(fault="rest_reset", at_seconds=0.5, seconds=60.0)
+    plan = Scenario(
+        1,
+        "oxfun",
+        SimulatorOptions(first_diff=first),
+        INSTRUMENTS["oxfun"][:2],
+        FaultScript(faults=(rest_down,)),
+        1.0,
+        {"audit_every_seconds": 4.0},
+    )
+    outcome = live(plan)
+    assert outcome.violations == []
+    audits = {name: count for name, count in outcome.counts.items() if name.startswith("audit_")}
+    assert audits["audit_matched"] > 4
+    assert audits.keys() <= {"audit_matched", "audit_abandoned"}
+
+
+def test_whole_books_of_other_sequences_are_no_help_and_rest_is_asked():
+    """Were `depth` to count by itself, its books could never be compared."""
+    fed = Fed(audit_every_seconds=1.0)
+    fed.say(json.dumps(ack(f"depthUpdate:{BTC}")))
+    fed.say(book_frame("depthUpdate", 100, "[[2.0,1.0]]", "[[1.0,1.0]]"))
+    now = 0.0
+    asked: list[str] = []
+    while now < 60.0:
+        now += 0.25
+        fed.feed.tick(START_NS + int(now * 1e9), now)
+        requests = list(fed.feed.requests)
+        fed.feed.requests.clear()
+        for request in requests:
+            if isinstance(request, Fetch) and request.purpose == "book":
+                asked.append("rest")
+                fed.feed.fetch_failed(request)
+            elif isinstance(request, Send) and f"depth:{BTC}" in request.text and '"subscribe"' in request.text:
+                asked.append("socket")
+                fed.say(json.dumps(ack(f"depth:{BTC}", json.loads(request.text)["tag"])))
+                fed.say(book_frame("depth", 5, "[[2.0,1.0]]", "[[1.0,1.0]]"))
+        fed.say(diff(100 + int(now * 4), "[[3.0,1.0]]"))
+    assert asked[:3] == ["socket"] * 3
+    assert set(asked[3:]) == {"rest"}
+    assert fed.tracker.state == "live"
