@@ -18,6 +18,7 @@ from book.delta import Levels
 from daemon.subscriber import Notice, Position, StreamEvent, SubscriberState, Update
 from sinks.rebroadcast.client import Client, Wire
 from sinks.rebroadcast.fanout import Fanout, Limits
+from sinks.rebroadcast.frames import frame
 from sinks.rebroadcast.protocol import Subscribe, Unsubscribe, parse_command
 from sinks.rebroadcast.ring import RingLimits
 from sinks.sink import Batch
@@ -547,6 +548,26 @@ def test_a_start_may_be_larger_than_the_budget():
     while reader.wire.closed is None:
         bench.anything(4)
     assert reader.wire.held_max < 150_000
+
+
+def test_the_warning_comes_once_a_lag_and_never_overdraws_the_budget():
+    """Who has caught up is warned anew; where there is no room for the warning, there is none for its event."""
+    bench = Bench()
+    reader = Reader(bench, {}, budget=8000, mark=500)
+    warned = []
+    for _ in range(2):
+        for _ in range(6):
+            reader.client.send(frame(b'{"type":"filler","size":"%0972d"}' % 0))
+        warned.append(reader.client.warnings)
+        reader.read()
+    assert warned == [1, 2]
+    reader.raw.clear()
+    for size in (600, 3200, 4070):
+        reader.client.send(frame(b'{"type":"filler","size":"%0*d"}' % (size, 0)))
+    assert 7900 < reader.client.held <= 8000
+    assert not reader.client.send(frame(b'{"type":"the last straw"}' * 10))
+    assert reader.wire.closed == (4008, "too slow: buffer limit reached")
+    assert [one["type"] for one in reader.read()] == ["filler"]
 
 
 def test_what_waits_is_handed_on_in_parts_and_in_order():
