@@ -437,8 +437,8 @@ class SunflowerSession(Session):
         if response.method is not None:
             known = response.method in _METHODS
             raise FrameError(str(problem), reason="malformed" if known else "unknown_method")
-        error = response.error
-        if response.id is None and (error is None or not (error.code or error.message)):
+        refused = response.error
+        if response.id is None and (refused is None or not (refused.code and refused.message)):
             raise FrameError(str(problem))
         if response.id is not None and response.id == self._login_id:
             return self._logged_in(response)
