@@ -13,7 +13,7 @@ from typing import Final
 
 from book.events import Trade
 
-REMEMBERED_MAX: Final = 1024
+REMEMBERED_MAX: Final = 512
 _LATE_MILLISECONDS_MAX: Final = 60_000
 """A live trade may come so much later than newer ones."""
 _NS_A_MILLISECOND: Final = 1_000_000

@@ -9,7 +9,7 @@ from feeds.simulator.instrument import Instrument
 from feeds.simulator.ladder import Ladder
 from feeds.simulator.trade import Trade
 
-_TRADES_MAX: Final = 2000
+_TRADES_MAX: Final = 700
 _DAY_RANGE_PPM: Final = 20_000
 _DAY_TRADES: Final = 20_000
 _MILLION: Final = 1_000_000
