@@ -306,6 +306,29 @@ def test_a_turn_is_one_write_for_each_client():
     assert reader.wire.writes - before <= 4
 
 
+def test_every_delivery_is_counted_by_channel():
+    """Once for each client, whether it takes everything, some of it, or windows."""
+    bench = Bench()
+    bench.market.snapshot("ETH-BTC")
+    everything, twin, trades, merged = (Reader(bench, {}) for _ in range(4))
+    for reader in (everything, twin):
+        reader.command(op="subscribe")
+    trades.command(op="subscribe", channels=["trade"])
+    merged.command(op="subscribe", mode="conflate", interval_ms=100)
+    before = bench.fanout.sent
+    for _ in range(3):
+        bench.market.trade("ETH-BTC")
+        bench.market.hub.flush()
+    for _ in range(5):
+        bench.market.delta("ETH-BTC")
+    bench.settle()
+    sent = bench.fanout.sent - before
+    assert (sent["trade"], sent["book"]) == (3 * 4, 5 * 2 + 1)
+    told = [[one["type"] for one in reader.read()].count("trade") for reader in (everything, twin, trades, merged)]
+    assert told == [3, 3, 3, 3]
+    assert bench.fanout.counts.conflated["book"] == 4
+
+
 def test_trades_are_never_merged_and_deltas_are():
     bench = Bench()
     bench.market.snapshot("ETH-BTC")

@@ -493,6 +493,28 @@ async def test_shutting_down_sends_what_is_held_and_closes_with_1001():
         assert sink.describe()["closes"] == {"1001": 1}
 
 
+async def test_shutting_down_waits_for_who_is_a_little_behind():
+    """What waits in front of its socket is read to the last event before the close."""
+    market = Market()
+    async with serving(market) as sink, peer(sink) as one:
+        await one.ask("subscribed", op="subscribe", channels=["trade"])
+        one.socket.transport.pause_reading()
+        (client,) = sink.fanout.clients
+        while client.held < 300_000:
+            for _ in range(100):
+                market.trade("ETH-BTC")
+            market.hub.flush()
+            await asyncio.sleep(0)
+        assert client.held > client.wire.held()
+        closing = asyncio.create_task(sink.close(PATIENCE_SECONDS))
+        await asyncio.sleep(0.02)
+        one.socket.transport.resume_reading()
+        assert await one.closed() == (1001, "shutting down")
+        seqs = [message["seq"] for message in one.seen if message["type"] == "trade"]
+        assert seqs == list(range(1, market.series["ETH-BTC:trade"].seq + 1))
+        await closing
+
+
 async def test_closing_takes_no_longer_than_it_may():
     """A reader that never answers, and one that never shook hands, are cut off in the end."""
     market = Market()
