@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from benchmarks import machine, section
 from benchmarks.bench import Bench, seconds_since
-from benchmarks.document import DOCUMENT, FOUND, write_document
+from benchmarks.document import DOCUMENT, FOUND, QUICK, write_document
 from benchmarks.goals import goals
 from benchmarks.peer import ROOT
 from benchmarks.section import Section
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found.quick = arguments.quick
         found.versions = dict(bench.versions)
         found.skipped = list(bench.skipped)
-        found.save(FOUND / "quick" if arguments.quick else FOUND)
+        found.save(QUICK if arguments.quick or not arguments.write else FOUND)
         print(f"\n{found.markdown()}\n")
         if found.goals:
             print(f"{section.goal_table(found.goals).markdown()}\n")

@@ -1,7 +1,7 @@
 """
 docs/performance.md: what the last runs found goes between two marks; everything outside them is prose and stays.
 
-Each suite's findings are kept below build/bench/found, so that a run of one suite leaves the others' as they were.
+Each suite's findings are kept as JSON beside the pictures, so that a run of one suite leaves the others' as they were.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Final
 
 from benchmarks import section
 from benchmarks.peer import FOLDER, ROOT
+from benchmarks.plot import PICTURES
 from benchmarks.section import Section
 from benchmarks.suites import SUITES
 
-FOUND: Final = FOLDER / "found"
+FOUND: Final = PICTURES
+QUICK: Final = FOLDER / "quick"
 DOCUMENT: Final = ROOT / "docs" / "performance.md"
 BEGIN: Final = "<!-- measured: begin -->"
 END: Final = "<!-- measured: end -->"

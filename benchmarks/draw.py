@@ -16,6 +16,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt  # type: ignore[import-not-found,unused-ignore]
 
 _COLOURS = ("#0b6e99", "#d9730d", "#4d6461", "#ad1a72", "#6940a5", "#9b8700")
+_POINTS_SHOWN = 50
 _PANEL_INCHES = (5.4, 3.4)
 
 
@@ -32,11 +33,20 @@ def main() -> None:
         for line in panel["lines"]:
             name = line["name"]
             colour = colours.setdefault(name.partition(", fit")[0], _COLOURS[len(colours) % len(_COLOURS)])
-            style = {"linestyle": "--", "linewidth": 1} if line["fit"] else {"marker": "o", "markersize": 3}
+            style: dict[str, Any] = {"linewidth": 1}
+            if line["fit"]:
+                style["linestyle"] = "--"
+            elif len(line["x"]) < _POINTS_SHOWN:
+                style |= {"marker": "o", "markersize": 3}
             axis.plot(line["x"], line["y"], label=name, color=colour, **style)
-        if panel["log"]:
+        if "x" in panel["log"]:
             axis.set_xscale("log")
+        if "y" in panel["log"]:
             axis.set_yscale("log")
+            values = [value for line in panel["lines"] for value in line["y"] if value > 0]
+            middle = (min(values) * max(values)) ** 0.5
+            # A decade at least, or a cost that hardly grows would look as if it did.
+            axis.set_ylim(min(min(values) * 0.8, middle / 3.2), max(max(values) * 1.2, middle * 3.2))
         else:
             axis.set_ylim(bottom=0)
         axis.set_title(panel["title"], fontsize=10)

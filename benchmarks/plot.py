@@ -10,7 +10,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -30,13 +30,13 @@ class Line(msgspec.Struct):
 
 
 class Panel(msgspec.Struct):
-    """One pair of axes; `log` makes both of them logarithmic."""
+    """One pair of axes; `log` names those that are logarithmic: `xy`, `y` or none."""
 
     title: str
     x: str
     y: str
     lines: list[Line]
-    log: bool = False
+    log: Literal["", "y", "xy"] = ""
 
 
 class Picture(msgspec.Struct):

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -197,7 +198,7 @@ def _remarks(readings: list[Reading], identity: dict[str, Any]) -> list[str]:
     level = f"{memory.mean / _MEBIBYTE:.1f} MiB on average, slope {slope:+.2f} ± {doubt:.2f} MiB an hour"
     everywhere = (
         f"{identity['missing']:,} missing at a subscriber, {identity['behind']:,} behind the daemon at the end, "
-        f"{identity['repeats']:,} twice, {len(identity['gone'])} subscribers gone"
+        f"{identity['repeats']:,} twice, {len(identity['gone'])} subscribers gone{_why(identity['gone'])}"
     )
     upstream = (
         f"{identity['gaps']} gaps, {identity['rejected_frames']} frames refused, "
@@ -210,6 +211,10 @@ def _remarks(readings: list[Reading], identity: dict[str, Any]) -> list[str]:
         f"{identity['delivered']:,} deliveries: {everywhere}.",
         f"Upstream: {upstream}.",
     ]
+
+
+def _why(gone: list[str]) -> str:
+    return f" ({'; '.join(f'{count} x {words}' for words, count in Counter(gone).items())})" if gone else ""
 
 
 def _memory(readings: list[Reading]) -> Growth:
@@ -256,7 +261,7 @@ def _picture(readings: list[Reading]) -> Picture:
     return Picture(
         [
             Panel("memory of the daemon", "minutes", "RSS, MiB", [Line("RSS", minutes, memory)]),
-            Panel("age of messages at the subscribers", "minutes", "ms", ages),
+            Panel("age of messages at the subscribers", "minutes", "ms", ages, log="y"),
         ],
         stacked=True,
     )

@@ -213,7 +213,8 @@ class Subscribers:
             number = one.socket.fileno()
             self._poll.unregister(number)
             del self._all[number]
-            self.lost.append(f"closed after {one.messages} messages: {dict(one.others)}")
+            ends = [name for name in one.others if name.startswith("close")]
+            self.lost.append(", ".join(ends) or "closed without a word")
             return
         oldest = one.feed(data)
         if oldest:

@@ -52,7 +52,11 @@ def run(bench: Bench) -> Section:
     exponents = {name: exponent(x, [one.median for one in y]) for name, (x, y) in axes.items()}
     tables = [_table(name, x, y) for name, (x, y) in axes.items()]
     tables.append(_weights(symbols, weights, depths, depth_weights))
-    remarks = [f"Exponents: {', '.join(f'{name} {value:.2f}' for name, value in exponents.items())}."]
+    steep = {name: steepest(x, [one.median for one in y]) for name, (x, y) in axes.items()}
+    remarks = [
+        f"{name}: exponent {value:.2f} over all, {steep[name]:.2f} at its steepest between neighbours."
+        for name, value in exponents.items()
+    ]
     text = _TEXT.format(levels=_SYMBOL_LEVELS, rate=_RATE)
     found = Section("growth", "Growth", text, tables, goals("growth", exponents), remarks)
     if not bench.quick:
@@ -65,6 +69,11 @@ def run(bench: Bench) -> Section:
 def exponent(x: list[float], y: list[float]) -> float:
     """Return the power of x that y grows with."""
     return growth([math.log(one) for one in x], [math.log(one) for one in y]).slope
+
+
+def steepest(x: list[float], y: list[float]) -> float:
+    """Return the greatest exponent between two neighbours."""
+    return max(exponent([*x[at : at + 2]], [*y[at : at + 2]]) for at in range(len(x) - 1))
 
 
 def _feeds(bench: Bench, shapes: list[tuple[int, int]]) -> tuple[list[Sample], list[float]]:
@@ -138,5 +147,5 @@ def _picture(axes: dict[str, tuple[list[float], list[Sample]]], exponents: dict[
         fit = [middle * (one / centre) ** exponents[name] for one in x]
         label = f"us a message, fit: exponent {exponents[name]:.2f}"
         lines = [Line("us a message", x, medians), Line(label, x, fit, fit=True)]
-        panels.append(Panel(f"cost over {name}", name, "us a message", lines, log=True))
+        panels.append(Panel(f"cost over {name}", name, "us a message", lines, log="xy"))
     return Picture(panels)

@@ -8,7 +8,7 @@ import pytest
 from benchmarks import ladders
 from benchmarks.contenders.books import sorted_dict
 from benchmarks.contenders.growth import changes, opened
-from benchmarks.suites.growth import exponent
+from benchmarks.suites.growth import exponent, steepest
 from book.order_book import OrderBook
 
 
@@ -66,5 +66,6 @@ def test_the_exponent_is_the_power_that_a_cost_grows_with():
     x = [1.0, 10.0, 100.0, 1000.0]
     assert exponent(x, [5.0] * 4) == pytest.approx(0.0)
     assert exponent(x, [3 * one for one in x]) == pytest.approx(1.0)
+    assert steepest(x, [1.0, 1.0, 1.0, 100.0]) == pytest.approx(2.0)
     noise = random.Random(1)
     assert exponent(x, [one**0.5 * noise.uniform(0.95, 1.05) for one in x]) == pytest.approx(0.5, abs=0.05)
