@@ -6,6 +6,7 @@ Without this file a reconnect would lose the trades of the outage in silence.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NamedTuple
@@ -190,7 +191,9 @@ class Backfill:
         else:
             # The oldest millisecond of a full page may be cut in half: it is asked for again.
             edge = key_of(rows[0])[0] if full else -1
-            news = [row for row in rows if key_of(row)[0] > edge]
+            # A venue that does not heed the end of the span sends the newest again.
+            until = math.inf if self._until_ns is None else self._until_ns // _NS_A_MILLISECOND
+            news = [row for row in rows if edge < key_of(row)[0] <= until]
             self._fetched = news + self._fetched
             self._until_ns = edge * _NS_A_MILLISECOND if full else None
         self._complete = not full

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from book.events import Trade
 from feeds.backfill import Backfill, Hole, Kept
-from feeds.trade_memory import TradeMemory
+from feeds.trade_memory import REMEMBERED_MAX, TradeMemory
 from feeds.venue import Span
 
 MS = 1_000_000
@@ -352,3 +353,140 @@ def test_a_late_trade_does_not_begin_anew():
     for number, ts in ((10, 1_000), (12, 2_000), (11, 3_500)):
         assert backfill.take(trade(number, ts))
     assert not backfill.holding
+
+
+# Its bounds and its patience
+
+
+def interrupted(kept: Kept, page: int = PAGE) -> Backfill:
+    """Return a stream with two published trades whose connection was lost."""
+    backfill = Backfill(kept, page)
+    backfill.started(1_000 * MS)
+    assert backfill.take(trade(10, 1_000))
+    assert backfill.take(trade(11, 1_100))
+    backfill.interrupted("disconnected")
+    return backfill
+
+
+def test_a_rest_that_is_behind_is_asked_again_a_second_later_and_nothing_is_missed():
+    """By time: what was seen live must be among what was fetched, before the hole counts as closed."""
+    backfill = interrupted("by_time", page=10)
+    backfill.take(trade(14, 1_900))
+    asked: list[float] = []
+    out: list[Trade | Hole] = []
+    for tick in range(40):
+        now = tick / 4
+        out += backfill.look(2_000 * MS, now, active=True) or []
+        if backfill.wish is not None:
+            asked.append(now)
+            rows = [(11, 1_100), (12, 1_500)] + ([(13, 1_600), (14, 1_900)] if len(asked) > 2 else [])
+            backfill.fetched([trade(number, ts, named=False) for number, ts in rows])
+    assert [(one.ts_venue or 0) // MS for one in out if isinstance(one, Trade)] == [1_500, 1_600, 1_900]
+    assert len(asked) == 3
+    assert all(later - earlier >= 1.0 for earlier, later in itertools.pairwise(asked))
+
+
+def test_held_trades_are_bounded_in_number(monkeypatch):
+    monkeypatch.setattr("feeds.backfill.HELD_MAX", 50)
+    backfill = interrupted("by_id")
+    for number in range(20, 71):
+        backfill.take(trade(number, 1_000 + number))
+    items = backfill.look(2_000 * MS, 0.0, active=True) or []
+    assert items[0] == Hole("disconnected", "12", "20")
+    assert len(items) == 52
+    assert backfill.counts["holes"] == 1
+
+
+def test_pages_are_bounded_in_number(monkeypatch):
+    """A hole that would take too many requests is told instead, behind what was fetched of it."""
+    monkeypatch.setattr("feeds.backfill.PAGES_MAX", 3)
+    backfill = interrupted("by_id")
+    backfill.take(trade(1_000, 1_900))
+    out: list[Trade | Hole] = []
+    for tick in range(40):
+        out += backfill.look(2_000 * MS, tick / 4, active=True) or []
+        if backfill.wish is not None:
+            first = backfill.wish.from_id
+            backfill.fetched([trade(number, 1_200) for number in range(first, first + PAGE)])
+    numbers = [one.id if isinstance(one, Trade) else "hole" for one in out]
+    assert numbers == [*map(str, range(12, 12 + 4 * PAGE)), "hole", "1000"]
+
+
+def test_a_full_page_that_brings_nothing_new_is_the_end_of_it():
+    """More trades in one millisecond than a page holds cannot be fetched by time."""
+    backfill = interrupted("by_time")
+    backfill.take(trade(99, 1_900))
+    asked = 0
+    for tick in range(20):
+        backfill.look(2_000 * MS, tick / 4, active=True)
+        if backfill.wish is not None:
+            asked += 1
+            backfill.fetched([trade(number, 1_500, named=False) for number in range(PAGE)])
+    assert asked == 1
+    assert not backfill.holding
+
+
+def test_a_venue_that_does_not_heed_the_end_of_a_span_makes_no_trade_come_twice():
+    backfill = interrupted("by_time")
+    backfill.take(trade(14, 1_900))
+    out: list[Trade | Hole] = []
+    for tick in range(80):
+        out += backfill.look(2_000 * MS, tick / 4, active=True) or []
+        if backfill.wish is not None:
+            newest = [(11, 1_100), (12, 1_500), (13, 1_600), (14, 1_900)]
+            backfill.fetched([trade(number, ts, named=False) for number, ts in newest])
+    told = [(one.ts_venue or 0) // MS for one in out if isinstance(one, Trade)]
+    assert told == [1_500, 1_600, 1_900]
+    assert any(isinstance(one, Hole) for one in out)
+
+
+def test_suspicion_asks_at_most_every_five_seconds():
+    backfill = Backfill("by_id", PAGE)
+    backfill.started(1_000 * MS)
+    backfill.take(trade(10, 1_000))
+    asked: list[float] = []
+    for tick in range(80):
+        now = tick / 4
+        backfill.doubt("malformed")
+        backfill.look(2_000 * MS, now, active=True)
+        if backfill.wish is not None:
+            asked.append(now)
+            backfill.fetched([])
+            backfill.look(2_000 * MS, now, active=True)
+    assert 3 <= len(asked) <= 5
+    assert all(later - earlier >= 5.0 for earlier, later in itertools.pairwise(asked))
+
+
+def test_a_late_trade_is_marked_and_is_not_the_newest():
+    """By id: it came behind a newer one; what is fetched next begins after the newest all the same."""
+    backfill = Backfill("by_id", PAGE)
+    backfill.started(1_000 * MS)
+    late = trade(11, 1_100)
+    for one in (trade(10, 1_000), trade(12, 1_200), late):
+        assert backfill.take(one)
+    assert late.backfilled
+    assert backfill.counts["late"] == 1
+    assert (backfill.memory.number, backfill.memory.ts_venue) == (12, 1_200 * MS)
+
+
+def test_after_a_restart_of_the_daemon_trades_of_the_last_millisecond_count_as_published():
+    """By time: which of them were, nobody knows; twice is worse."""
+    backfill = Backfill("by_time", PAGE)
+    backfill.resume(None, 1_500 * MS + 400_000)
+    backfill.started(0)
+    out: list[Trade | Hole] = []
+    for tick in range(20):
+        out += backfill.look(2_000 * MS, tick / 4, active=True) or []
+        if backfill.wish is not None:
+            assert backfill.wish.from_ns == 1_501 * MS
+            backfill.fetched([trade(1, 1_502, named=False)])
+    assert [(one.ts_venue or 0) // MS for one in out if isinstance(one, Trade)] == [1_502]
+
+
+def test_the_memory_of_ids_is_bounded():
+    memory = TradeMemory()
+    for number in range(1, REMEMBERED_MAX + 10):
+        memory.add(trade(number, number))
+    assert not memory.knows(trade(9, 9))
+    assert memory.knows(trade(10, 10))
+    assert memory.oldest_number == 10
