@@ -74,12 +74,12 @@ def prepare(names: Sequence[str]) -> tuple[dict[str, Peer], list[str]]:
 
 def _prepare(peer: Peer) -> str:
     """Make one environment; return why that failed, or nothing."""
+    if peer.runtime == "node" and not (shutil.which("node") and shutil.which("npm")):
+        return "node and npm are not installed"
     mark = peer.folder / _MADE
     wanted = " ".join(peer.packages)
     if mark.exists() and mark.read_text() == wanted:
         return ""
-    if peer.runtime == "node" and not (shutil.which("node") and shutil.which("npm")):
-        return "node and npm are not installed"
     print(f"== installing {wanted} (once)", flush=True)
     shutil.rmtree(peer.folder, ignore_errors=True)
     peer.folder.mkdir(parents=True)
