@@ -515,6 +515,28 @@ async def test_shutting_down_waits_for_who_is_a_little_behind():
         await closing
 
 
+async def test_who_leaves_without_having_read_is_forgotten():
+    """Even while one of its commands waits for it to read."""
+    market = Market()
+    async with serving(market) as sink:
+        async with raw_peer(sink) as one:
+            one.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await one.send(build(TEXT, b'{"op":"subscribe"}'))
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not sink.fanout.subscriptions:
+                    await asyncio.sleep(0.001)
+                (client,) = sink.fanout.clients
+                while not client.wire.full:
+                    market.snapshot("ETH-BTC", levels=500)
+                    await asyncio.sleep(0)
+                await one.send(build(TEXT, b'{"op":"ping"}'))
+                while not sink.reception.commands["ping"]:
+                    await asyncio.sleep(0.001)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while sink.fanout.clients:
+                await asyncio.sleep(0.001)
+
+
 async def test_closing_takes_no_longer_than_it_may():
     """A reader that never answers, and one that never shook hands, are cut off in the end."""
     market = Market()
