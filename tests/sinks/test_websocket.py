@@ -198,12 +198,62 @@ async def test_nonsense_without_end_is_closed_with_4501():
         assert await one.closed() == (4501, "too many refused commands")
 
 
+async def test_nonsense_now_and_then_is_only_told():
+    """The hundred are in a row: one command that makes sense begins the count anew."""
+    async with serving(Market()) as sink, peer(sink) as one:
+        for _ in range(3):
+            for _ in range(60):
+                await one.socket.send("nonsense")
+            await one.tell(op="ping", id=1)
+            await one.until("pong", id=1)
+        assert sink.describe()["command_errors"] == {"bad_json": 180}
+
+
 async def test_a_message_too_big_is_closed_with_1009():
     async with serving(Market(), message_bytes_max=1000) as sink, peer(sink) as one, peer(sink) as neighbour:
         await one.socket.send("x" * 1001)
         code, _ = await one.closed()
         assert code == 1009
         await neighbour.ask("pong", op="ping")
+
+
+async def test_answers_come_no_faster_than_they_are_read():
+    """A client with enough to read has its next command carried out when it has read."""
+    market = Market()
+    async with serving(market) as sink, peer(sink) as one:
+        await one.ask("pong", op="ping")
+        one.socket.transport.pause_reading()
+        (client,) = sink.fanout.clients
+        while not client.wire.full:
+            client.send(frame(b'{"type":"filler"}' + b" " * 10_000))
+            await asyncio.sleep(0)
+        for number in range(20):
+            await one.tell(op="ping", id=number)
+        await asyncio.sleep(0.05)
+        assert sink.reception.commands["ping"] <= 2
+        one.socket.transport.resume_reading()
+        for number in range(20):
+            await one.until("pong", id=number)
+
+
+async def test_a_subscription_far_larger_than_the_budget_starts_as_it_is_read():
+    """Part by part: the next one waits until the last one has been read, and nobody is closed for what it asked."""
+    market = Market(symbols=tuple(f"S{number}-USD" for number in range(100)))
+    for symbol in market.symbols:
+        market.snapshot(symbol, levels=2000)
+    async with serving(market, client_buffer_bytes_max=64 * 1024) as sink, peer(sink) as one:
+        one.socket.transport.pause_reading()
+        await one.tell(op="subscribe", id=1, channels=["book"])
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not sink.fanout.clients or not next(iter(sink.fanout.clients)).wire.full:
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        (client,) = sink.fanout.clients
+        assert client.starting
+        assert client.held < 400_000
+        one.socket.transport.resume_reading()
+        symbols = {(await one.until("book_snapshot"))["symbol"] for _ in market.symbols}
+        assert symbols == set(market.symbols)
 
 
 async def test_a_flood_of_pings_is_closed_with_1008():
@@ -289,6 +339,7 @@ async def test_one_address_cannot_take_every_place():
         async with peer(sink, local_addr=("127.0.0.2", 0)) as elsewhere:
             await elsewhere.ask("pong", op="ping")
         assert sink.describe()["clients"] >= 1
+    assert not sink.reception._addresses  # who is gone is not kept count of
 
 
 async def test_connections_that_never_shake_hands_are_bounded():
