@@ -74,6 +74,7 @@ def test_a_book_is_followed_before_it_is_asked_about_and_after_the_answer():
     assert bench.audit.counts == {"matched": 1}
     bench.ask()
     bench.audit.answered(one, Snapshot(None, [("99", "7"), ("98", "2")], ASKS))
+    assert bench.wait(0.75) == []
     bench.delta(one, "7")
     bench.delta(one, "8")
     bench.wait(2.0)

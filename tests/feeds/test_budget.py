@@ -174,3 +174,24 @@ def test_where_commands_have_a_bucket_of_their_own_dials_do_not_wait_for_it():
         assert loop.time() == before
 
     run(main(), loop)
+
+
+def test_what_needs_less_does_not_overtake_what_waits_for_more():
+    """A dial waits for a command's share as well; a command that comes later waits behind it."""
+    loop = VirtualLoop()
+
+    async def main() -> None:
+        budget = Budget(VENUES["sfox"], loop.time)
+        for _ in range(FULL):
+            await budget.spend("command")
+        done: list[str] = []
+        dial = asyncio.create_task(budget.spend("connect"))
+        dial.add_done_callback(lambda _: done.append("connect"))
+        await asyncio.sleep(0.1)
+        command = asyncio.create_task(budget.spend("command"))
+        command.add_done_callback(lambda _: done.append("command"))
+        await asyncio.gather(dial, command)
+        await asyncio.sleep(0)
+        assert done == ["connect", "command"]
+
+    run(main(), loop)

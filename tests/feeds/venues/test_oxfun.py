@@ -739,6 +739,14 @@ def test_a_refused_audit_is_not_asked_for_again_and_costs_no_subscription():
     assert kinds(talking.say(diff(1))) == ["Delta"]
 
 
+def test_no_audit_goes_before_a_command_that_waits():
+    talking = talk(welcome=False)
+    (book,) = talking.subscribe(BOOK)
+    assert not talking.session.audit(book)
+    talking.say(WELCOME)
+    assert [command["args"] for command in talking.heard()] == [[f"depthUpdate:{BTC}"]]
+
+
 def test_books_that_come_whole_are_not_audited_by_themselves():
     talking = talk(book_mode="snapshot")
     (book,) = talking.subscribe(BOOK)
