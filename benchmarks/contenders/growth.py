@@ -84,8 +84,6 @@ def book(symbols: list[str], content: dict[str, Any], frames: list[bytes]) -> Pa
         now = time.time_ns()
         for frame in frames[:first]:
             feed.receive(frame, now)
-        gc.collect()
-        gc.freeze()
 
         def run() -> int:
             receive, publish, clock = feed.receive, callback.events, time.time_ns
@@ -94,7 +92,6 @@ def book(symbols: list[str], content: dict[str, Any], frames: list[bytes]) -> Pa
                 if events:
                     publish(events)
             check(feed)
-            gc.unfreeze()
             return len(frames) - first
 
         return run

@@ -127,7 +127,7 @@ def main() -> None:
         for (name, encode), levels in itertools.product(encoders.items(), LEVELS)
     }
     passes |= {kind: files(kind) for kind in ("sink", "open")}
-    gc.freeze()  # or the rounds would spend their time looking through the material
+    gc.freeze()  # the material, for good: or the collector would look through it before every pass
     serve(passes, f"Python {platform.python_version()}")
 
 

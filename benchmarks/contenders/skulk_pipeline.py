@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import platform
 import sys
 import time
@@ -118,8 +117,6 @@ def pipeline(venue: str, materials: list[Frames], consumer: Consumer, options: F
             feed = open_feed(venue, material, options)
             callback = Callback()
             work.append((feed, material.steady, consumer(feed, callback)))
-        gc.collect()
-        gc.freeze()
 
         def run() -> int:
             clock = time.time_ns
@@ -132,7 +129,6 @@ def pipeline(venue: str, materials: list[Frames], consumer: Consumer, options: F
                         publish(events)
                 units += len(steady)
                 check(feed)
-            gc.unfreeze()
             return units
 
         return run
