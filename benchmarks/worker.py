@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from benchmarks.machine import pinned
+
+_END_SECONDS: Final = 5.0
 
 
 class ContenderError(Exception):
@@ -18,6 +22,8 @@ class ContenderError(Exception):
 
 class Worker:
     """One contender: a pinned process that answers one request at a time."""
+
+    patience_seconds = 240.0
 
     def __init__(
         self,
@@ -76,12 +82,15 @@ class Worker:
     def close(self) -> None:
         """End it."""
         assert self._process.stdin is not None
-        try:
+        assert self._process.stdout is not None
+        with contextlib.suppress(OSError):
             self._process.stdin.close()
-            self._process.wait(2)
-        except (OSError, subprocess.TimeoutExpired):
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._process.stdout.close()
 
     def __enter__(self) -> Self:
         return self
@@ -91,18 +100,24 @@ class Worker:
 
     def hear(self) -> dict[str, Any]:
         """
-        Wait for its next answer.
+        Wait for its next answer; one that says nothing for minutes is ended.
 
         Raises:
             ContenderError: it is gone.
 
         """
         assert self._process.stdout is not None
-        while True:
-            line = self._process.stdout.readline()
-            if not line:
-                msg = f"{self.name} ended with status {self._process.wait()}"
-                raise ContenderError(msg)
-            if line.startswith("{"):
-                answer: dict[str, Any] = json.loads(line)
-                return answer
+        patience = threading.Timer(self.patience_seconds, self._process.kill)
+        patience.daemon = True
+        patience.start()
+        try:
+            while True:
+                line = self._process.stdout.readline()
+                if not line:
+                    msg = f"{self.name} ended with status {self._process.wait()}"
+                    raise ContenderError(msg)
+                if line.startswith("{"):
+                    answer: dict[str, Any] = json.loads(line)
+                    return answer
+        finally:
+            patience.cancel()
