@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from benchmarks.bench import Measured
-from benchmarks.sample import Sample, quantity
+from benchmarks.sample import Sample, figure
 from benchmarks.section import Table
 
 OWN = "skulk"
@@ -26,7 +26,7 @@ def cost_table(measured: Measured, cases: dict[str, str], contenders: Sequence[s
 
 
 def _cell(sample: Sample, own: Sample | None) -> str:
-    text = quantity(sample.median) + (f" ±{sample.spread:.0%}" if len(sample.values) > 1 else "")
+    text = figure(sample)
     return text if own is None else f"{text} ({sample.median / own.median:.2f}x)"
 
 

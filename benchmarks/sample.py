@@ -48,6 +48,12 @@ def quantity(value: float) -> str:
     return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 1 else f"{value:.3f}"
 
 
+def figure(sample: Sample, scale: float = 1.0, unit: str = "") -> str:
+    """Return the median and, where there are several values, the spread: `12.3 ±4%`."""
+    text = f"{quantity(sample.median * scale)}{unit}"
+    return f"{text} ±{sample.spread:.0%}" if len(sample.values) > 1 else text
+
+
 class Growth(msgspec.Struct):
     """A straight line through values over something: its slope, the standard error of that, and the mean."""
 

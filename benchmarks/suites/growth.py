@@ -16,7 +16,7 @@ from benchmarks.goals import goals
 from benchmarks.installation import configuration, replayed
 from benchmarks.plot import PICTURES, Line, Panel, Picture, draw
 from benchmarks.ratio import OWN
-from benchmarks.sample import Sample, growth, quantity
+from benchmarks.sample import Sample, figure, growth, quantity
 from benchmarks.section import Section, Table
 from benchmarks.subscribers import Subscribers
 
@@ -117,7 +117,7 @@ def clients_cost(bench: Bench, count: int, seconds: float) -> Sample:
 
 
 def _table(name: str, x: list[float], y: list[Sample]) -> Table:
-    cells = [f"{quantity(one.median)} ±{one.spread:.0%}" for one in y]
+    cells = [figure(one) for one in y]
     return Table([name, *(f"{one:,.0f}" for one in x)], [["us a message", *cells]])
 
 

@@ -10,7 +10,7 @@ from benchmarks.bench import Bench, Measured, Turn, take_turns
 from benchmarks.contenders.outputs import LEVELS, LINE_LEVELS
 from benchmarks.ladders import ladder
 from benchmarks.ratio import OWN, cost_table
-from benchmarks.sample import quantity
+from benchmarks.sample import figure, quantity
 from benchmarks.section import Section, Table
 
 _ENCODERS: Final = (OWN, "orjson", "json")
@@ -47,7 +47,7 @@ def _files(measured: Measured) -> Table:
     rows = []
     for name, kind in ((OWN, "sink"), ("open(buffering=256 KiB)", "open")):
         sample = measured[("lines", kind)]
-        rows.append([name, f"{quantity(sample.median)} ±{sample.spread:.0%}", quantity(1e6 / sample.median)])
+        rows.append([name, figure(sample), quantity(1e6 / sample.median)])
     return Table(["lines into a file", "us a line", "lines a second and core"], rows)
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from benchmarks import fanout
 from benchmarks.bench import Bench, Measured, progress
 from benchmarks.goals import goals
-from benchmarks.sample import Sample, quantity
+from benchmarks.sample import Sample, figure
 from benchmarks.section import Section, Table
 
 _STACKS: Final = (
@@ -103,7 +103,7 @@ def _table(measured: Measured, cases: tuple[tuple[int, int], ...], stacks: list[
             sample = measured[(f"{each}/{clients}", f"{stack} / {loop}")]
             base = measured[(f"{each}/{clients}", "websockets / asyncio")]
             share = sample.median / base.median
-            cells.append(f"{quantity(sample.median / 1000)} k ±{sample.spread:.0%} ({share:.1f}x)")
+            cells.append(f"{figure(sample, 0.001, ' k')} ({share:.1f}x)")
         rows.append(cells)
     names = [f"{each} a turn, {clients}" for each, clients in cases]
     return Table(["deliveries a second", *names], rows)
