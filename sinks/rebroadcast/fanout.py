@@ -269,17 +269,20 @@ class Fanout:
         """Tell a group of new streams; whoever has a position in one of them gets what it missed."""
         if not streams:
             return
+        views: set[Stream] = set()
         for stream in streams:
             delivery = group.deliveries[stream.name]
-            if stream.is_book and delivery is not None and delivery.depth and stream.top is None:
-                stream.top = TopBook()
+            if stream.is_book and delivery is not None and delivery.depth:
+                views.add(stream)
+                if stream.top is None:
+                    stream.top = TopBook()
         data = answer(Subscribed(streams={stream.name: stream.entry() for stream in streams}))
         for client in list(group.clients):
             if any(stream.name in client.resume for stream in streams):
                 entries: dict[str, StreamEntry] = {}
                 parts: list[bytes] = []
                 for stream in streams:
-                    entries[stream.name], missed = self._recover(client, stream)
+                    entries[stream.name], missed = self._recover(client, stream, views=stream in views)
                     parts += missed or ()
                 client.send(b"".join((answer(Subscribed(streams=entries)), *parts)))
             else:

@@ -21,7 +21,7 @@ from sinks.rebroadcast.fanout import Fanout, Limits
 from sinks.rebroadcast.frames import frame
 from sinks.rebroadcast.protocol import Subscribe, Unsubscribe, parse_command
 from sinks.rebroadcast.ring import RingLimits
-from sinks.sink import Batch
+from sinks.sink import Batch, encode_event
 from tests.sinks.frames import payloads
 from tests.sinks.market import Market
 
@@ -508,6 +508,47 @@ def test_late_streams_announce_themselves():
     bench.market.snapshot("NEW-USD")
     bench.market.hub.flush()
     assert [one["type"] for one in reader.read()] == ["subscribed", "book_snapshot"]
+
+
+def restored(bench: Bench) -> None:
+    """Let the fan-out hold a book's last run, whose stream has not come back yet."""
+    before = Market(("NEW-USD",), epoch="e0")
+    before.snapshot("NEW-USD")
+    before.delta("NEW-USD", bids=[("95.5", "77")])
+    before.trade("NEW-USD")
+    bench.fanout.restore((event.stream, event.epoch, event.seq, encode_event(event)) for event in before.published)
+
+
+def test_a_late_book_seen_in_part_resumes_with_a_snapshot():
+    """What was missed of the whole book is not what a subscriber of its best levels asked for."""
+    bench = Bench()
+    restored(bench)
+    reader = Reader(bench, {})
+    resume = {"sunflower:NEW-USD:book": {"epoch": "e0", "seq": 1}}
+    reader.command(op="subscribe", channels=["book"], streams=["*:NEW-*"], depth=1, resume=resume)
+    bench.market.add("NEW-USD")
+    bench.market.snapshot("NEW-USD")
+    bench.market.hub.flush()
+    _, announced, snapshot = reader.read()
+    assert announced["streams"]["sunflower:NEW-USD:book"]["recovered"] == "snapshot"
+    assert (snapshot["type"], snapshot["seq"], len(snapshot["bids"])) == ("book_snapshot", 1, 1)
+
+
+def test_a_position_is_forgotten_with_its_subscription():
+    bench = Bench()
+    restored(bench)
+    reader = Reader(bench, {})
+    wish = {"channels": ["trade"], "streams": ["*:NEW-*"]}
+    reader.command(op="subscribe", resume={"sunflower:NEW-USD:trade": {"epoch": "e0", "seq": 0}}, **wish)
+    reader.command(op="unsubscribe", **wish)
+    reader.command(op="subscribe", **wish)
+    reader.read()
+    bench.market.add("NEW-USD")
+    bench.market.trade("NEW-USD")
+    bench.market.hub.flush()
+    announced, trade = reader.read()
+    assert announced["streams"] == {"sunflower:NEW-USD:trade": {"epoch": "e1", "seq": 0}}
+    assert trade["seq"] == 1
 
 
 def test_a_waiting_book_says_so_and_its_snapshot_follows():
