@@ -238,6 +238,19 @@ def test_a_gap_hides_the_book_until_its_snapshot():
     assert [one[:3] for one in told][-2:] == [("gap", 3, 1), ("book_snapshot", 4, 1)]
 
 
+def test_a_stale_book_is_marked_and_stays_in_sight():
+    """Nothing is missing from it: what changes in it is still told."""
+    _, _, told = watch(
+        snapshot(1, [("9", "1")]), gap(2, state="stale"), delta(3, [("9", "2")], state="stale"), delta(4, [("9", "3")])
+    )
+    assert [one[:3] for one in told] == [
+        ("book_snapshot", 1, 1),
+        ("gap", 2, 1),
+        ("book_delta", 3, 1),
+        ("book_delta", 4, 1),
+    ]
+
+
 def test_a_gap_and_its_snapshot_in_one_turn():
     """The view is told at the end of a turn: whatever it passes over is counted, nothing comes out of order."""
     top, conflator = TopBook(), Conflator()
