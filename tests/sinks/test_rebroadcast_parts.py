@@ -13,6 +13,7 @@ from book.events import BookDelta, BookSnapshot, Candle, Gap, Quote, Trade
 from sinks.rebroadcast.access import Rate, bearer_of, same_token
 from sinks.rebroadcast.conflation import Conflator, Message, TopBook, View
 from sinks.rebroadcast.frames import frame, payload
+from sinks.rebroadcast.protocol import Subscribe, delivery_for, parse_command
 from sinks.rebroadcast.saved import load, save
 from sinks.rebroadcast.subscription import FULL, Delivery, add_rule, delivery_of, make_rule
 from sinks.sink import encode_event
@@ -364,3 +365,19 @@ def test_bearer_tokens(header, token):
 def test_only_the_token_is_the_token(given_):
     assert same_token("token", b"token")
     assert not same_token(given_, b"token")
+
+
+@pytest.mark.parametrize(
+    ("asked", "given_"),
+    [
+        ({}, FULL),
+        ({"depth": 5}, Delivery(0, 5)),
+        ({"mode": "conflate"}, Delivery(10, 0)),
+        ({"mode": "conflate", "interval_ms": 1}, Delivery(10, 0)),
+        ({"mode": "conflate", "interval_ms": 250, "depth": 5}, Delivery(250, 5)),
+    ],
+)
+def test_no_window_is_shorter_than_the_shortest(asked, given_):
+    command = parse_command(json.dumps({"op": "subscribe", **asked}))
+    assert isinstance(command, Subscribe)
+    assert delivery_for(command, 10) == given_
