@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -143,6 +144,25 @@ async def test_trades_are_doubted_from_the_disconnect_and_good_again_all_through
     assert (trade.good_seconds, trade.gaps, trade.longest_gap_seconds) == (16, 1, 4)
 
 
+async def test_a_silence_counts_from_the_last_that_was_heard(tmp_path):
+    """A silent book was good for as long as it was heard; trades are in doubt from the finding on."""
+    ledger = Ledger(tmp_path)
+    book = SimpleNamespace(series=SimpleNamespace(stream=BOOK), ts_recv=at(4))
+    ledger.coverage._trackers = lambda: [book]  # type: ignore[list-item]
+    ledger.snapshot(0)
+    ledger.status(0, "subscribed", "trade")
+    ledger.gap(10, BOOK, "silent")
+    ledger.status(10, "stale", "trade", "silent")
+    ledger.now = 12
+    await ledger.coverage.flush()
+    assert ledger.read()[BOOK].good_seconds == 4
+    assert ledger.read()[TRADE].good_seconds == 10
+    ledger.status(13, "live", "trade", "whole")
+    ledger.now = 14
+    await ledger.coverage.flush()
+    assert ledger.read()[TRADE].good_seconds == 14
+
+
 async def test_lost_trades_of_a_standing_subscription_are_a_moment(ledger):
     """SFOX: a hole in the connection's sequence; what comes next is good again."""
     ledger.status(0, "subscribed", "trade")
@@ -173,6 +193,9 @@ async def test_what_nobody_wants_any_more_is_neither_good_nor_missed(ledger):
     for stream in (BOOK, TRADE):
         assert (read[stream].window_seconds, read[stream].good_seconds, read[stream].gaps) == (10, 10, 0)
     assert ledger.read(since=400, now=500) == {}
+    ledger.now = 300
+    await ledger.coverage.flush()
+    assert ledger.read(now=500)[TRADE].window_seconds == 10
 
 
 async def test_over_a_crash_what_was_good_ended_with_the_last_checkpoint(tmp_path):

@@ -129,7 +129,7 @@ async def test_one_lost_connection_is_described_once_and_every_stream_points_the
 
 
 async def test_the_way_back_is_told_until_the_book_is_live(tmp_path):
-    scene = Scene(tmp_path, DossierLimits(timeline_max=4))
+    scene = Scene(tmp_path)
     gap_id = scene.gap(0)
     scene.status(1, "gap")
     scene.status(2, "syncing")
@@ -172,6 +172,23 @@ async def test_too_many_gaps_at_a_time_are_counted(tmp_path):
     await scene.clerk.close(5.0)
     assert (scene.clerk.written, scene.clerk.skipped) == (3, 2)
     assert len(read_gaps(str(tmp_path))) == 3
+
+
+async def test_gaps_that_are_over_make_room_for_others(tmp_path):
+    scene = Scene(tmp_path, DossierLimits(open_max=2, timeline_max=1))
+    running = asyncio.create_task(scene.clerk.run())
+    for number in range(3):
+        scene.gap(10 * number)
+        scene.status(10 * number + 1, "gap")
+        scene.status(10 * number + 2, "syncing")
+        scene.snapshot(10 * number + 3)
+        scene.now += 1.0
+        async with asyncio.timeout(5):
+            while scene.clerk.written <= number:
+                await asyncio.sleep(0.05)
+    running.cancel()
+    assert scene.clerk.skipped == 0
+    assert [len(one.timeline) for one in read_gaps(str(tmp_path))] == [1, 1, 1]
 
 
 async def test_a_disk_that_does_not_write_costs_dossiers_and_nothing_else(tmp_path):
