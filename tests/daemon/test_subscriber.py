@@ -269,6 +269,7 @@ async def test_a_server_that_is_not_there_yet_is_waited_for():
                 market.trade("ETH-BTC")
                 assert kinds([await coming]) == ["trade 1"]
         assert await anext(updates) == Notice("disconnected", detail="1001 shutting down")
+        assert subscriber._failures == 0
     assert Subscriber("x", SubscriberState(), rng=lambda: 1.0)._backoff() == 0.25
     patient = Subscriber("x", SubscriberState(), rng=lambda: 0.0)
     assert [patient._backoff() for _ in range(8)] == [0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 7.5, 7.5]
