@@ -33,6 +33,8 @@ from benchmarks.sample import Growth, growth
 from benchmarks.section import Section, Table
 from benchmarks.subscribers import Subscribers
 
+PLACES: Final = ("written", "filtered", "conflated", "dropped", "rejected", "in_flight")
+"""Where an event that a sink took can be."""
 _MEBIBYTE: Final = 1 << 20
 _SAMPLES: Final = 360
 _ROWS: Final = 12
@@ -191,10 +193,7 @@ def _remarks(readings: list[Reading], identity: dict[str, Any]) -> list[str]:
     slope, doubt = (figure * 3600 / _MEBIBYTE for figure in (memory.slope, 2 * memory.error))
     fds, tasks = (sorted({getattr(one, name) for one in readings}) for name in ("fds", "tasks"))
     sink = identity["sinks"]["websocket"]
-    parts = " + ".join(
-        f"{sink[name]:,} {name.replace('_', ' ')}"
-        for name in ("written", "filtered", "conflated", "dropped", "rejected", "in_flight")
-    )
+    parts = " + ".join(f"{sink[name]:,} {name.replace('_', ' ')}" for name in PLACES)
     level = f"{memory.mean / _MEBIBYTE:.1f} MiB on average, slope {slope:+.2f} ± {doubt:.2f} MiB an hour"
     everywhere = (
         f"{identity['missing']:,} missing at a subscriber, {identity['behind']:,} behind the daemon at the end, "
