@@ -115,6 +115,15 @@ def test_every_row_for_books(row):
     assert state.books[BOOK].live is live
 
 
+def test_a_stale_book_is_kept_and_a_broken_one_is_not():
+    """Of a stale book nothing is missing; it is live again when the server says so, without a snapshot."""
+    for kind, live in (("stale", True), ("gap", False)):
+        state = holding(*BOOKED, event("gap", 6, BOOK, state=kind))
+        assert not state.books[BOOK].live
+        state.receive(delta(7))
+        assert state.books[BOOK].live is live
+
+
 def test_a_hole_in_a_book_asks_for_a_fresh_start_once():
     """The broken book alone is asked for, without a position; everything else goes on."""
     state = holding(*STREAMING, *BOOKED)
