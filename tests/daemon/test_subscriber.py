@@ -128,11 +128,11 @@ def test_a_hole_in_a_book_asks_for_a_fresh_start_once():
     """The broken book alone is asked for, without a position; everything else goes on."""
     state = holding(*STREAMING, *BOOKED)
     state.receive(delta(8))
-    state.receive(delta(9))
+    state.receive(delta(10))
     (command,) = map(json.loads, state.outbox)
     assert command == {"op": "subscribe", "id": 1, "channels": ["book"], "streams": ["sunflower:ETH-BTC"]}
-    assert kinds(state.receive(subscribed(BOOK, "e1", 9))) == []
-    assert kinds(state.receive(snapshot(9))) == ["book_snapshot 9"]
+    assert kinds(state.receive(subscribed(BOOK, "e1", 10))) == []
+    assert kinds(state.receive(snapshot(10))) == ["book_snapshot 10"]
     assert state.books[BOOK].live
 
 
