@@ -102,7 +102,7 @@ def main() -> None:
     answer({"port": listener.getsockname()[1]})
     subscribers_text, rate, count, url = sys.stdin.readline().split()
     client = accept(listener)
-    hear(client)
+    hear(client, _SETTLE_SECONDS)
     client.sendall(b"".join(map(framed, material.first)))
     time.sleep(_SETTLE_SECONDS)
     port = int(url.rpartition(":")[2].rstrip("/"))

@@ -23,7 +23,7 @@ from benchmarks.contender import Frames, answer
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CHUNK: Final = 64 * 1024
-_QUIET_SECONDS: Final = 0.2
+_QUIET_SECONDS: Final = 0.5
 _PAUSE_SECONDS: Final = 0.2
 _PING_EVERY: Final = 100
 _CLOSING: Final = 0x88
@@ -68,11 +68,11 @@ def accept(listener: socket.socket) -> socket.socket:
         return client
 
 
-def hear(client: socket.socket) -> None:
+def hear(client: socket.socket, quiet_seconds: float = _QUIET_SECONDS) -> None:
     """Wait until the client has asked for what it wants: something came, then nothing for a while."""
     client.settimeout(30)
     client.recv(65_536)
-    client.settimeout(_QUIET_SECONDS)
+    client.settimeout(quiet_seconds)
     try:
         while client.recv(65_536):
             pass

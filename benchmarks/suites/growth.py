@@ -110,6 +110,7 @@ def clients_cost(bench: Bench, count: int, seconds: float) -> Sample:
             before = daemon.ask("sample")
             subscribers.read_for(seconds / 2)
             after = daemon.ask("sample")
+            assert after["frames"] > before["frames"], "the daemon has lost its venue"
             values.append((after["cpu"] - before["cpu"]) / (after["frames"] - before["frames"]) * 1e6)
         assert not subscribers.lost
         assert not any(one.holes for one in subscribers.everyone)
