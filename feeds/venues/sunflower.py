@@ -438,6 +438,8 @@ class SunflowerSession(Session):
             known = response.method in _METHODS
             raise FrameError(str(problem), reason="malformed" if known else "unknown_method")
         refused = response.error
+        if refused is None and response.result is None:
+            raise FrameError(str(problem))
         if response.id is None and (refused is None or not (refused.code and refused.message)):
             raise FrameError(str(problem))
         if response.id is not None and response.id == self._login_id:
