@@ -5,7 +5,7 @@ skulk: one feed with so many symbols of so many levels, what it weighs, and what
 
 Sunflower's frames, made here: a snapshot for each symbol, then changes of five levels near the touch, the
 symbols taking turns, each once through its changes and back before any is timed. Answers the bytes a
-symbol takes, then serves the pass `book`.
+symbol takes, then serves the passes `turns` and, symbol by symbol, `runs`.
 """
 
 from __future__ import annotations
@@ -74,9 +74,12 @@ def opened(symbols: list[str], content: dict[str, Any]) -> Feed:
     return feed
 
 
-def book(symbols: list[str], content: dict[str, Any], frames: list[bytes]) -> Pass:
-    """Return the pass that takes all changes after every symbol's first round."""
+def book(symbols: list[str], content: dict[str, Any], frames: list[bytes], *, turns: bool) -> Pass:
+    """Return the pass that takes all changes after every symbol's first round: in turns, or symbol by symbol."""
     first = len(symbols) * _CHANGES
+    timed = frames[first:]
+    if not turns:
+        timed = [frame for number in range(len(symbols)) for frame in timed[number :: len(symbols)]]
 
     def prepare() -> Prepared:
         feed = opened(symbols, content)
@@ -87,12 +90,12 @@ def book(symbols: list[str], content: dict[str, Any], frames: list[bytes]) -> Pa
 
         def run() -> int:
             receive, publish, clock = feed.receive, callback.events, time.time_ns
-            for frame in frames[first:]:
+            for frame in timed:
                 events = receive(frame, clock())
                 if events:
                     publish(events)
             check(feed)
-            return len(frames) - first
+            return len(timed)
 
         return run
 
@@ -114,7 +117,8 @@ def main() -> None:
     check(feed)
     check(warm)
     del feed, warm
-    serve({"book": book(symbols, content, frames)}, f"Python {platform.python_version()}", bytes_a_symbol=weight)
+    passes = {name: book(symbols, content, frames, turns=name == "turns") for name in ("turns", "runs")}
+    serve(passes, f"Python {platform.python_version()}", bytes_a_symbol=weight)
 
 
 if __name__ == "__main__":

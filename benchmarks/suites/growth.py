@@ -30,10 +30,11 @@ _SETTLE_SECONDS: Final = 1.0
 _ENOUGH_SECONDS: Final = 300
 _PICTURE: Final = "growth.png"
 _TEXT: Final = """\
-Processor time a message. Symbols: one feed, bytes to book and callback, {levels} levels a side, symbols taking turns.
-Depth: the same with one symbol. Clients: the whole daemon, {rate} frames a second, all of it to so many subscribers,
-each with a write of its own. An exponent is the slope of the straight line through both logarithms: 0 is a cost that
-stays the same, 1 one that grows as the number does; above that it would be superlinear."""
+Processor time a message. Symbols: one feed, bytes to book and callback, {levels} levels a side, symbols taking turns;
+then the same frames symbol by symbol, which tells what of it is the processor's caches, forgetting a book between two
+of its messages. Depth: the same with one symbol. Clients: the whole daemon, {rate} frames a second, all of it to so many
+subscribers, each with a write of its own. An exponent is the slope of the straight line through both logarithms: 0 is
+a cost that stays the same, 1 one that grows as the number does; above that it would be superlinear."""
 
 
 def run(bench: Bench) -> Section:
@@ -41,8 +42,8 @@ def run(bench: Bench) -> Section:
     symbols = _SYMBOLS[::2] + _SYMBOLS[-1:] if bench.quick else _SYMBOLS
     depths = (50, 5_000) if bench.quick else _DEPTHS
     clients = (1, 100) if bench.quick else _CLIENTS
-    by_symbols, weights = _feeds(bench, [(count, _SYMBOL_LEVELS) for count in symbols])
-    by_depth, depth_weights = _feeds(bench, [(1, depth) for depth in depths])
+    by_symbols, in_runs, weights = _feeds(bench, [(count, _SYMBOL_LEVELS) for count in symbols])
+    by_depth, _, depth_weights = _feeds(bench, [(1, depth) for depth in depths])
     by_clients = [clients_cost(bench, count, 2.0 if bench.quick else 4.0) for count in clients]
     axes = {
         "symbols": (list(map(float, symbols)), by_symbols),
@@ -51,6 +52,7 @@ def run(bench: Bench) -> Section:
     }
     exponents = {name: exponent(x, [one.median for one in y]) for name, (x, y) in axes.items()}
     tables = [_table(name, x, y) for name, (x, y) in axes.items()]
+    tables[0].rows.append(["us a message, symbol by symbol", *map(figure, in_runs)])
     tables.append(_weights(symbols, weights, depths, depth_weights))
     steep = {name: steepest(x, [one.median for one in y]) for name, (x, y) in axes.items()}
     remarks = [
@@ -76,17 +78,23 @@ def steepest(x: list[float], y: list[float]) -> float:
     return max(exponent([*x[at : at + 2]], [*y[at : at + 2]]) for at in range(len(x) - 1))
 
 
-def _feeds(bench: Bench, shapes: list[tuple[int, int]]) -> tuple[list[Sample], list[float]]:
-    """Return the cost of a change and the bytes a symbol takes, for each (symbols, depth)."""
+def _feeds(bench: Bench, shapes: list[tuple[int, int]]) -> tuple[list[Sample], list[Sample], list[float]]:
+    """Return the cost of a change in turns and in runs, and the bytes a symbol takes, for each (symbols, depth)."""
     frames = _FRAMES // 4 if bench.quick else _FRAMES
     with ExitStack() as stack:
         workers = [
             stack.enter_context(bench.own(OWN, "contenders.growth", count, depth, frames)) for count, depth in shapes
         ]
-        turns = [Turn(str(number), OWN, partial(one.ask, "book 1")) for number, one in enumerate(workers)]
+        turns = [
+            Turn(f"{number} {name}", OWN, partial(one.ask, f"{name} 1"))
+            for number, one in enumerate(workers)
+            for name in ("turns", "runs")
+        ]
         measured = take_turns(turns, bench.rounds(5, 2))
         weights = [float(one.facts["bytes_a_symbol"]) for one in workers]
-    return [measured[(str(number), OWN)] for number in range(len(shapes))], weights
+    numbers = range(len(shapes))
+    in_turns, in_runs = ([measured[(f"{number} {name}", OWN)] for number in numbers] for name in ("turns", "runs"))
+    return in_turns, in_runs, weights
 
 
 def clients_cost(bench: Bench, count: int, seconds: float) -> Sample:
