@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import section
+from benchmarks.goals import AIMS, goals
 from benchmarks.peer import FOLDER, ROOT
 from benchmarks.plot import PICTURES
-from benchmarks.section import Section
+from benchmarks.section import Goal, Section
 from benchmarks.suites import SUITES
 
 FOUND: Final = PICTURES
@@ -45,24 +46,29 @@ def between_marks(text: str, content: str) -> str:
 
 def measured(found: list[Section]) -> str:
     """Return what the suites found as one text: machine, versions, goals, then suite by suite."""
-    goals = [goal for one in found for goal in one.goals]
+    aims = [goal for name in AIMS for goal in _goals_of(name, found)]
     versions = {"skulk": ", ".join(f"{name} {version(name)}" for name in _OWN_PACKAGES)}
     for one in found:
         versions |= {name: words for name, words in one.versions.items() if words and name != "skulk"}
     machines = dict.fromkeys(one.machine for one in found)
-    met = sum(goal.met for goal in goals)
-    unknown = sum(goal.reached is None for goal in goals)
+    met = sum(goal.met for goal in aims)
+    unknown = sum(goal.reached is None for goal in aims)
     skipped = list(dict.fromkeys(line for one in found for line in one.skipped))
     parts = [
         f"Machine: {'; '.join(machines)}.",
         "\n".join(f"* {name}: {words}" for name, words in sorted(versions.items(), key=str)),
         *(f"Left out: {line}." for line in skipped),
         "## Goals",
-        f"{met} of {len(goals)} met" + (f", {unknown} not measured." if unknown else "."),
-        section.goal_table(goals).markdown(),
+        f"{met} of {len(aims)} met" + (f", {unknown} not measured." if unknown else "."),
+        section.goal_table(aims).markdown(),
         *(_part(one) for one in found),
     ]
     return "\n\n".join(parts)
+
+
+def _goals_of(name: str, found: list[Section]) -> list[Goal]:
+    """Return the goals of a suite as last measured, or as not measured where it never ran."""
+    return next((one.goals for one in found if one.name == name), goals(name, {}))
 
 
 def _part(one: Section) -> str:

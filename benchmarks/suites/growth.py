@@ -32,9 +32,9 @@ _PICTURE: Final = "growth.png"
 _TEXT: Final = """\
 Processor time a message. Symbols: one feed, bytes to book and callback, {levels} levels a side, symbols taking turns;
 then the same frames symbol by symbol, which tells what of it is the processor's caches, forgetting a book between two
-of its messages. Depth: the same with one symbol. Clients: the whole daemon, {rate} frames a second, all of it to so many
-subscribers, each with a write of its own. An exponent is the slope of the straight line through both logarithms: 0 is
-a cost that stays the same, 1 one that grows as the number does; above that it would be superlinear."""
+of its messages. Depth: the same with one symbol. Clients: the whole daemon, {rate} frames a second, all of it to so
+many subscribers, each with a write of its own. An exponent is the slope of the straight line through both
+logarithms: 0 is a cost that stays the same, 1 one that grows as the number does; above that it would be superlinear."""
 
 
 def run(bench: Bench) -> Section:
