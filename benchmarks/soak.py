@@ -154,7 +154,6 @@ def account(run: Installation, subscribers: Subscribers) -> dict[str, Any]:
         **counts,
         "delivered": sum(one.messages for one in everyone),
         "repeats": sum(one.repeats for one in everyone),
-        "others": sum((one.others for one in everyone), start=type(everyone[0].others)()),
         "gone": subscribers.lost,
         "behind": behind,
         "missing": missing,
