@@ -25,7 +25,7 @@ from benchmarks.suites import SUITES
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the suites; return the exit status."""
     arguments = _arguments(argv)
-    bench = Bench(quick=arguments.quick)
+    bench = Bench(quick=arguments.quick, draws=arguments.write)
     began = time.monotonic()
     print(f"== {machine.describe()}, load {machine.load():.1f}", flush=True)
     if not bench.cores.distinct:

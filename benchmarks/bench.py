@@ -32,8 +32,10 @@ Measured = dict[tuple[str, str], Sample]
 class Bench:
     """What suites are given: the peers that are there, the cores, and how thorough to be."""
 
-    def __init__(self, *, quick: bool) -> None:
+    def __init__(self, *, quick: bool, draws: bool = False) -> None:
         self.quick = quick
+        self.draws = draws
+        """Whether pictures are wanted."""
         self.cores: Cores = cores()
         self.skipped: list[str] = []
         self.failed: list[str] = []

@@ -61,7 +61,7 @@ def run(bench: Bench) -> Section:
     ]
     text = _TEXT.format(levels=_SYMBOL_LEVELS, rate=_RATE)
     found = Section("growth", "Growth", text, tables, goals("growth", exponents), remarks)
-    if not bench.quick:
+    if bench.draws:
         problem = draw(_picture(axes, exponents), PICTURES / _PICTURE)
         found.pictures = [] if problem else [_PICTURE]
         found.remarks += [problem] if problem else []
