@@ -191,7 +191,9 @@ def _add_sim(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--venues", type=_words, metavar="A,B", help="only these (default: all)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="the same seed gives the same market (1)")
     parser.add_argument("--rate", type=_positive, default=1.0, metavar="R", help="how busy the markets are (1)")
-    parser.add_argument("--script", type=Path, metavar="FILE", help="faults and when they happen")
+    parser.add_argument(
+        "--script", type=Path, metavar="FILE", help="faults and when they happen: a file, or gaps, network, storm"
+    )
 
 
 def _add_tail(parser: argparse.ArgumentParser) -> None:

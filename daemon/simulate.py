@@ -7,14 +7,17 @@ import contextlib
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
+import feeds.simulator
 from book.errors import ConfigError, SinkError
 from daemon.address import parse_address
 from daemon.shape import nearest
 from daemon.toml import dump
 from feeds.simulator import SIMULATORS, FaultScript, SimulatorServer
 from feeds.simulator.fault import load
+
+_SCRIPTS: Final = Path(feeds.simulator.__file__).parent / "scripts"
 
 
 async def simulate(
@@ -66,6 +69,10 @@ async def simulate(
 
 
 def _read_script(path: Path) -> FaultScript:
+    """Read a file, or one of the scripts that come with skulk by its name."""
+    own = {script.stem: script for script in _SCRIPTS.glob("*.toml")}
+    if path.name in own and not path.exists() and path.parent == Path():
+        path = own[path.name]
     try:
         return load(path)
     except ValueError as error:

@@ -300,8 +300,9 @@ async def test_status_and_top_show_a_running_daemon(simulator, command, tmp_path
     assert process.returncode == 0
 
 
-async def test_sim_prints_feeds_that_a_configuration_can_hold():
-    process = await start("sim", "--listen", "127.0.0.1:0", "--venues", "sunflower,sfox")
+@pytest.mark.parametrize("script", [(), ("--script", "gaps"), ("--script", "network"), ("--script", "storm")])
+async def test_sim_prints_feeds_that_a_configuration_can_hold(script):
+    process = await start("sim", "--listen", "127.0.0.1:0", "--venues", "sunflower,sfox", *script)
     lines: list[str] = []
     while sum(line.startswith("synthetic") for line in lines) < 2:
         lines.append((await asyncio.wait_for(process.stdout.readline(), 10)).decode())
