@@ -75,6 +75,8 @@ class Audit:
     def look(self, books: Mapping[Subscription, BookTracker], now: float) -> Step | None:
         """Return what is to be done about `subject`, if anything."""
         if self.disabled:
+            if self._phase != "idle":
+                self._end("abandoned", now)  # else its book would be followed for ever
             return None
         if self._next is None:
             self._next = now + self._every

@@ -190,3 +190,15 @@ def test_the_top_of_a_book_says_nothing_of_what_is_below_it():
 
 def test_an_interval_of_zero_is_off():
     assert Audit(0.0, whole=True).disabled
+
+
+def test_a_source_that_is_given_up_while_asked_leaves_no_book_followed():
+    """Else every later change of it would be kept for a comparison that never comes."""
+    bench = Bench()
+    tracker = bench.books[bench.ask()]
+    assert tracker.stretch is not None
+    bench.audit.disabled = True
+    assert bench.wait(1.0) == []
+    assert tracker.stretch is None
+    assert bench.audit.subject is None
+    assert bench.wait(3 * EVERY) == []
