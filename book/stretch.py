@@ -7,6 +7,7 @@ from "of another moment".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -62,6 +63,12 @@ class _Side:
                 self._mine.pop(price, None)
             self.differing += self._mine.get(price) != theirs
 
+    def steady(self, deltas: Sequence[Levels]) -> int:
+        """Return how many levels differ of those that no change touched."""
+        touched = {Decimal(level[0]) for levels in deltas for level in levels}
+        prices = (self._mine.keys() | self._other.keys()) - touched
+        return sum(self._mine.get(price) != self._other.get(price) for price in prices)
+
     def _signed(self, price: Decimal) -> Decimal:
         """Return what is larger for a better price."""
         return price * self._sign
@@ -93,9 +100,12 @@ class Stretch:
         if not self.useless:
             self._deltas.append(delta)
 
-    def distance(self, other: Snapshot, now: OrderBook, *, whole: bool) -> Distance | None:
+    def distance(self, other: Snapshot, now: OrderBook, *, whole: bool, between: bool = False) -> Distance | None:
         """
         Return how far the nearest moment was from `other`, `now` being the book at the end.
+
+        Where `other` may be of a moment `between` two that were seen here, only levels that no
+        change touched all the while are compared.
 
         Where `other` has a sequence only that moment counts, and None means that it was not in
         here. `whole` says that `other` is the full book and not its top.
@@ -110,6 +120,9 @@ class Stretch:
         read.replace(other.bids, other.asks)
         bids = _Side(1, self._bids, read.bids.rows, now.bids.rows, whole=whole)
         asks = _Side(-1, self._asks, read.asks.rows, now.asks.rows, whole=whole)
+        if between:
+            steady = bids.steady([delta.bids for delta in self._deltas])
+            return Distance(steady + asks.steady([delta.asks for delta in self._deltas]), bids.total + asks.total)
         nearest: int | None = None
         sequence = self.sequence
         for delta in (None, *self._deltas):

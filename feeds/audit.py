@@ -27,6 +27,8 @@ ANSWER_SECONDS: Final = 15.0
 AGAIN_SECONDS: Final = 5.0
 """A suspect book is looked at again after so long."""
 SUSPICIONS_MAX: Final = 3
+_FLEETING_SHARE: Final = 5
+"""One level in so many may differ where the second source is of a moment between two frames."""
 
 Step = Literal["ask", "proven", "disabled"]
 
@@ -39,7 +41,7 @@ class Audit:
     its own otherness: the audit then disables itself.
     """
 
-    def __init__(self, every_seconds: float, *, whole: bool) -> None:
+    def __init__(self, every_seconds: float, *, whole: bool, between: bool = False) -> None:
         self.counts: Counter[str] = Counter()
         """matched, mismatched, unanswered, missed (no common moment), abandoned, proven."""
         self.disabled = every_seconds <= 0
@@ -47,6 +49,7 @@ class Audit:
         """Whose book is being looked at."""
         self._every = every_seconds
         self._whole = whole
+        self._between = between
         self._next: float | None = None
         self._order: list[Subscription] = []
         self._tracker: BookTracker | None = None
@@ -57,6 +60,7 @@ class Audit:
         self._answer_whole = whole
         self._failed = False
         self._suspicions: Counter[Subscription] = Counter()
+        self._left: set[Subscription] = set()
 
     def answered(self, subscription: Subscription, book: Snapshot, *, whole: bool | None = None) -> None:
         """The second source's book is here; `whole` tells of this one whether it is the full book."""
@@ -67,6 +71,12 @@ class Audit:
     def failed(self) -> None:
         """The second source does not answer."""
         self._failed = True
+
+    def leave(self, subscription: Subscription, now: float) -> None:
+        """There is no second source for this book: it is not asked about again."""
+        self._left.add(subscription)
+        if subscription is self.subject:
+            self._end(None, now)
 
     def interrupted(self) -> None:
         """The connection is gone, and with it every book."""
@@ -107,8 +117,9 @@ class Audit:
 
     def _begin(self, books: Mapping[Subscription, BookTracker], now: float) -> None:
         """Choose the book that has waited longest; a suspect one comes first."""
-        order = [one for one in self._order if one in books]
-        order += [one for one in books if one not in order]
+        self._left.intersection_update(books)
+        order = [one for one in self._order if one in books and one not in self._left]
+        order += [one for one in books if one not in order and one not in self._left]
         live = [one for one in order if books[one].state == "live"]
         if not live:
             self._next = now + AGAIN_SECONDS
@@ -127,7 +138,7 @@ class Audit:
             self._end("abandoned", now)
             return None
         try:
-            distance = stretch.distance(answer, tracker.book, whole=self._answer_whole)
+            distance = stretch.distance(answer, tracker.book, whole=self._answer_whole, between=self._between)
         except FrameError:
             self._end("unanswered", now)
             return None
@@ -137,7 +148,9 @@ class Audit:
         tracker.counts["audits"] += 1
         tracker.counts["audit_mismatched_levels"] += distance.levels
         tracker.divergence = distance.levels / max(distance.total, distance.levels, 1)
-        if not distance.levels:
+        # What comes and goes between two frames is seen by one source only.
+        fleeting = self._between and distance.levels * _FLEETING_SHARE <= distance.total
+        if not distance.levels or fleeting:
             del self._suspicions[subject]
             self._end("matched", now)
             return None

@@ -90,7 +90,9 @@ class Feed:
         self.rejected: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
         self.recovery = Recovery(options)
-        self.audit = Audit(options.audit_every_seconds, whole=venue.second_book_whole)
+        self.audit = Audit(
+            options.audit_every_seconds, whole=venue.second_book_whole, between=venue.second_book_between
+        )
         self.reading = Reading(venue.other_reading if options.adapt_sequence else None)
         self._credentials = credentials
         self._session: Session | None = None
@@ -364,7 +366,7 @@ class Feed:
             if missed or not session.audit(subject):
                 self._audit_fetch = self.venue.book_fetch(subject, self.options)
                 if self._audit_fetch is None:
-                    audit.disabled = True
+                    audit.leave(subject, now)
                 else:
                     self.requests.append(self._audit_fetch)
         elif subject in self.trackers:

@@ -108,6 +108,8 @@ class Venue(abc.ABC):
     """How past trades can be asked for."""
     trades_page: ClassVar[int] = 0
     """Most trades an answer holds. By id the oldest come first, by time the newest."""
+    second_book_between: ClassVar[bool] = False
+    """The second source may be of a moment between two that the socket shows."""
     second_book_whole: ClassVar[bool] = True
     """Whether the second source states the full book and not its top."""
 

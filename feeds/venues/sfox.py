@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
+from book.blended_book import BlendedSide
 from book.continuity import Rule, monotonic
 from book.delta import Snapshot
 from book.errors import FrameError
@@ -130,6 +131,12 @@ class _Answer(msgspec.Struct, gc=False):
     payload: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _RestBook(msgspec.Struct, gc=False):
+    bids: msgspec.Raw
+    asks: msgspec.Raw
+    lastupdated: int | None = None
+
+
 class _Pair(msgspec.Struct, gc=False):
     symbol: str | None = None
     formatted_symbol: str | None = None
@@ -141,6 +148,7 @@ class _Pair(msgspec.Struct, gc=False):
 _decode_data = msgspec.json.Decoder(_Data, float_hook=str).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_pairs = msgspec.json.Decoder(dict[str, _Pair]).decode
+_decode_rest_book = msgspec.json.Decoder(_RestBook).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -563,6 +571,10 @@ class Sfox(Venue):
     connect_limit: ClassVar[Limit] = Limit(capacity=4, per_second=0.6)
     rest_limit: ClassVar[Limit] = Limit(capacity=4, per_second=0.6)
     shared_budget: ClassVar[bool] = True
+    # How deep either source goes is not documented: only what both reach is compared.
+    second_book_whole: ClassVar[bool] = False
+    # The socket shows a book four times a second; REST answers with the one of now.
+    second_book_between: ClassVar[bool] = True
     connections_max: ClassVar[int | None] = 10
     tracker_options: ClassVar[TrackerOptions] = TrackerOptions(crossed_is_normal=True, publish_empty=False)
     symbols_fetch: ClassVar[Fetch] = Fetch("symbols", "/markets/currency-pairs")
@@ -607,6 +619,23 @@ class Sfox(Venue):
             if base and base != wire_symbol:
                 return Instrument(f"{base}-{quote}".upper(), wire_symbol, base.upper(), quote.upper(), "spot")
         return Instrument(wire_symbol, wire_symbol, kind="spot")
+
+    def book_fetch(self, subscription: Subscription, options: FeedOptions) -> Fetch | None:  # noqa: ARG002
+        """`/v1/markets/orderbook/<pair>`: raw prices, without a sequence; books net of fees have none."""
+        if subscription.channel != "book":
+            return None
+        return Fetch("book", f"/markets/orderbook/{subscription.wire_symbol}", {}, subscription, optional=True)
+
+    def parse_book(self, options: FeedOptions, body: bytes) -> Snapshot:  # noqa: ARG002
+        """Read `/v1/markets/orderbook/<pair>`; the rows of one price, one a source, are added up as the book's are."""
+        try:
+            book = _decode_rest_book(body)
+            bids = BlendedSide(1).compare(rows(book.bids)).prices
+            asks = BlendedSide(-1).compare(rows(book.asks)).prices
+        except UNREADABLE as error:
+            raise FrameError(str(error), reason="bad_book") from error
+        stamp = None if book.lastupdated is None else from_number(book.lastupdated)
+        return Snapshot(None, bids, asks, stamp)
 
     def rest_headers(self, credentials: Credentials | None) -> Mapping[str, str]:
         """Return the bearer token, where there is a key."""

@@ -19,8 +19,8 @@ ASKS: Levels = [("101", "1"), ("102", "2")]
 class Bench:
     """Some live books, an audit, and time."""
 
-    def __init__(self, count: int = 1, *, whole: bool = True) -> None:
-        self.audit = Audit(EVERY, whole=whole)
+    def __init__(self, count: int = 1, *, whole: bool = True, between: bool = False) -> None:
+        self.audit = Audit(EVERY, whole=whole, between=between)
         self.books: dict[Subscription, BookTracker] = {}
         self.now = 0.0
         for number in range(count):
@@ -200,5 +200,34 @@ def test_a_source_that_is_given_up_while_asked_leaves_no_book_followed():
     bench.audit.disabled = True
     assert bench.wait(1.0) == []
     assert tracker.stretch is None
-    assert bench.audit.subject is None
     assert bench.wait(3 * EVERY) == []
+
+
+def test_a_book_without_a_second_source_is_left_alone_and_the_others_are_not():
+    """SFOX's books net of fees have none; its raw ones have."""
+    bench = Bench(2)
+    left = bench.ask()
+    bench.audit.leave(left, bench.now)
+    assert bench.books[left].stretch is None
+    for _ in range(3):
+        other = bench.ask()
+        assert other is not left
+        bench.answer()
+    assert bench.audit.counts == {"matched": 3}
+
+
+def test_a_moment_between_two_frames_is_held_against_what_stood_still():
+    """What changed meanwhile may have been anything in between; what did not must be the same."""
+    bench = Bench(between=True)
+    (one,) = bench.books
+    bench.ask()
+    bench.delta(one, "5")
+    assert bench.answer(bids=[("99", "3"), ("98", "2")]) == []
+    assert bench.audit.counts == {"matched": 1}
+    assert bench.books[one].divergence == 0
+    steps: list[str] = []
+    for _ in range(SUSPICIONS_MAX):
+        bench.ask()
+        steps += bench.answer(bids=[("99", "5"), ("98", "7")])
+    assert steps == ["proven"]
+    assert bench.books[one].divergence == 0.25

@@ -558,3 +558,24 @@ def test_a_session_without_options_has_the_defaults():
     """Authenticated is what a bare success means when a key was sent."""
     talking = Conversation(VENUE.session(VENUE.Options(), KEY))
     assert talking.say(SUCCESS) == [(None, Authenticated())]
+
+
+REST_BOOK = b"""{"asks":[[8155.1,0.3881078,"gemini"],[8155.1,0.5,"itbit"],[8155.4,0.42019816,"gemini"]],
+ "bids":[[8169.99,0.00196,"gemini"],[8169,0.0921289,"bitfinex"],[8169.0,0.1,"itbit"]],
+ "currency":"usd","exchanges":{"gemini":"OK"},"lastupdated":1532994078139,"pair":"btcusd"}"""
+
+
+def test_the_rest_book_is_a_second_look_at_raw_prices():
+    """The document's sample, with two sources at one price: added up as the book of the socket is."""
+    fetch = VENUE.book_fetch(Subscription("sfox", "BTC-USD", "btcusd", "book"), SfoxOptions())
+    assert fetch is not None
+    assert (fetch.purpose, fetch.path, fetch.optional) == ("book", "/markets/orderbook/btcusd", True)
+    assert VENUE.book_fetch(Subscription("sfox", "BTC-USD", "btcusd", "book_net"), SfoxOptions()) is None
+    book = VENUE.parse_book(SfoxOptions(), REST_BOOK)
+    assert book.sequence is None
+    assert book.ts_venue == 1532994078139 * 10**6
+    assert book.asks == [("8155.1", "0.8881078"), ("8155.4", "0.42019816")]
+    assert book.bids == [("8169.99", "0.00196"), ("8169", "0.1921289")]
+    for body in (b"", b"{}", b"[]", b'{"asks":[[1]],"bids":[]}', b'{"asks":[[1,"x"]],"bids":[]}'):
+        with pytest.raises(FrameError):
+            VENUE.parse_book(SfoxOptions(), body)
