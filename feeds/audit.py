@@ -85,8 +85,6 @@ class Audit:
     def look(self, books: Mapping[Subscription, BookTracker], now: float) -> Step | None:
         """Return what is to be done about `subject`, if anything."""
         if self.disabled:
-            if self._phase != "idle":
-                self._end("abandoned", now)  # else its book would be followed for ever
             return None
         if self._next is None:
             self._next = now + self._every
@@ -118,8 +116,9 @@ class Audit:
     def _begin(self, books: Mapping[Subscription, BookTracker], now: float) -> None:
         """Choose the book that has waited longest; a suspect one comes first."""
         self._left.intersection_update(books)
-        order = [one for one in self._order if one in books and one not in self._left]
-        order += [one for one in books if one not in order and one not in self._left]
+        candidates = [one for one in books if one not in self._left]
+        order = [one for one in self._order if one in candidates]
+        order += [one for one in candidates if one not in order]
         live = [one for one in order if books[one].state == "live"]
         if not live:
             self._next = now + AGAIN_SECONDS
