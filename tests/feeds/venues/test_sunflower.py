@@ -8,7 +8,7 @@ import pytest
 
 from book.delta import Snapshot
 from book.errors import FrameError
-from book.events import Trade
+from book.events import Ticker, Trade
 from feeds.feed import Feed
 from feeds.session import Acknowledged, Authenticated, Credentials, Note, Refused, Rejected, Subscription, Throttled
 from feeds.venue import Span
@@ -207,6 +207,24 @@ def test_numbers_that_are_none_are_refused(channel):
     method, params = rows[channel]
     with pytest.raises(FrameError):
         talking.say({"method": method, "params": {"symbol": "ETHBTC", **params}})
+
+
+@pytest.mark.parametrize("name", ["last", "open", "high", "low", "volume", "volumeQuote", "bid", "ask"])
+@pytest.mark.parametrize("known", ["1.5", None])
+def test_a_later_ticker_is_looked_at_as_the_first(name, known):
+    """Whatever the ticker before said, no number that is none passes, not even the second time."""
+    talking = talk()
+    talking.subscribe(("ETH-BTC", "ETHBTC", "ticker"))
+
+    def say(text: str | None) -> list[Ticker]:
+        params = {"symbol": "ETHBTC", "timestamp": "2017-10-19T16:34:25.041Z", "vwap": "x", "high": "2", name: text}
+        return messages(talking.say({"method": "ticker", "params": params}), Ticker)
+
+    (first,) = say(known)
+    for _ in range(2):
+        with pytest.raises(FrameError):
+            say("1.5.0")
+    assert say(known) == [first]
 
 
 def test_history_is_marked():
