@@ -117,6 +117,14 @@ def test_first_deltas_that_mostly_jump_decide_not_before_fifteen_seconds():
     assert at <= 17
 
 
+def test_what_was_long_ago_does_not_count():
+    """First deltas that jump, but so seldom that there are never enough of them within a minute and a half."""
+    books = Books()
+    for _ in range(4 * FIRSTS_MIN):
+        books.snapshot()
+        assert not books.delta(3, wait=90.0 / (FIRSTS_MIN - 2))
+
+
 def test_half_of_the_first_deltas_is_not_most():
     books = Books()
     for number in range(40):

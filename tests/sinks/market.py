@@ -64,10 +64,10 @@ class Market:
         self.symbols.append(symbol)
         self.trackers[symbol] = self._tracker(symbol)
 
-    def context(self, name: str = "websocket", state_directory: str = "/nonexistent") -> SinkContext:
+    def context(self, name: str = "websocket", state_directory: str = "/dev/null/state") -> SinkContext:
         return SinkContext(name, self.hub, structlog.get_logger(), {}, lambda: self.now, state_directory)
 
-    def attach(self, config: SinkConfig, state_directory: str = "/nonexistent") -> Sink:
+    def attach(self, config: SinkConfig, state_directory: str = "/dev/null/state") -> Sink:
         sink = config.build(self.context(str(config.__struct_config__.tag), state_directory))
         self.hub.sinks.append(sink)
         return sink

@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 10.0
 
 @asynccontextmanager
 async def serving(
-    market: Market, state_directory: str = "/nonexistent", **options: Any
+    market: Market, state_directory: str = "/dev/null/state", **options: Any
 ) -> AsyncIterator[WebsocketSink]:
     """Run a websocket sink on a free port behind the market's hub."""
     options.setdefault("listen", "127.0.0.1:0")
