@@ -41,30 +41,37 @@ class Hub(Directory):
         """Queue events for this turn's batch."""
         if not events:
             return
-        self._pending += events
-        if len(self._pending) >= BATCH_EVENTS_MAX:
+        pending = self._pending
+        pending += events
+        if len(pending) >= BATCH_EVENTS_MAX:
             self.flush()
         elif self._handle is None:
-            self._handle = asyncio.get_running_loop().call_soon(self.flush)
+            self._handle = asyncio.get_running_loop().call_soon(self._end_turn)
 
     def flush(self) -> None:
         """Hand what is queued to every sink now."""
         if self._handle is not None:
             self._handle.cancel()
-            self._handle = None
-        pending, self._pending = self._pending, []
+        self._end_turn()
+
+    def _end_turn(self) -> None:
+        self._handle = None
+        pending = self._pending
+        if not pending:
+            return
+        self._pending = []
         if len(pending) <= BATCH_EVENTS_MAX:
-            if pending:
-                self._hand_out(Batch(pending))
+            self._hand_out(Batch(pending))
             return
         for start in range(0, len(pending), BATCH_EVENTS_MAX):
             self._hand_out(Batch(pending[start : start + BATCH_EVENTS_MAX]))
 
     def _hand_out(self, batch: Batch) -> None:
-        self.events += len(batch)
+        events = batch.events
+        self.events += len(events)
         self.batches += 1
         last = self._last
-        for event in batch.events:
+        for event in events:
             last[event.stream] = event
         for sink in self.sinks:
             try:

@@ -31,18 +31,22 @@ class Batch:
 
     __slots__ = ("_lines", "events")
 
-    def __init__(self, events: Sequence[Event]) -> None:
+    def __init__(self, events: Sequence[Event], lines: list[bytes] | None = None) -> None:
         self.events = events
-        self._lines: list[bytes] | None = None
+        self._lines = lines
 
     @property
     def lines(self) -> list[bytes]:
         """One JSON object an event, without newlines; encoded at the first call."""
         lines = self._lines
         if lines is None:
-            encode = _encode
-            lines = self._lines = [encode(event) for event in self.events]
+            lines = self._lines = list(map(_encode, self.events))
         return lines
+
+    def only(self, wants: Callable[[str], bool]) -> Batch:
+        """Return the events of the streams wanted, with their lines."""
+        kept = [(event, line) for event, line in zip(self.events, self.lines, strict=True) if wants(event.stream)]
+        return Batch([event for event, _ in kept], [line for _, line in kept])
 
     def __len__(self) -> int:
         """Return the number of events."""
@@ -56,17 +60,14 @@ class Filter:
     Decided once per stream and remembered; streams are bounded by the configuration.
     """
 
-    __slots__ = ("_known", "_patterns", "channels")
+    __slots__ = ("_known", "_patterns", "channels", "everything")
 
     def __init__(self, channels: Iterable[str] | None = None, streams: Iterable[str] | None = None) -> None:
         self.channels = None if channels is None else frozenset(channels)
+        self.everything = channels is None and streams is None
+        """Whether nothing is left out."""
         self._patterns = None if streams is None else [re.compile(fnmatch.translate(glob)) for glob in streams]
         self._known: dict[str, bool] = {}
-
-    @property
-    def everything(self) -> bool:
-        """Whether nothing is left out."""
-        return self.channels is None and self._patterns is None
 
     def wants(self, stream: str) -> bool:
         """Tell whether `venue:symbol:channel` is wanted."""

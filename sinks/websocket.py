@@ -160,17 +160,17 @@ class WebsocketSink(Sink):
     def write(self, batch: Batch) -> None:
         """Put the batch into the rings and send it to whoever wants it."""
         counts = self.counts
-        counts.taken += len(batch)
-        events, lines = batch.events, batch.lines
+        lines = batch.lines
+        number = len(lines)
+        counts.taken += number
         if not self.filter.everything:
-            wants = self.filter.wants
-            kept = [(event, line) for event, line in zip(events, lines, strict=True) if wants(event.stream)]
-            counts.filtered += len(batch) - len(kept)
-            events = [event for event, _ in kept]
-            lines = [line for _, line in kept]
-        if events:
-            self.fanout.write(events, lines)
-            counts.written += len(events)
+            batch = batch.only(self.filter.wants)
+            lines = batch.lines
+            counts.filtered += number - len(lines)
+            number = len(lines)
+        if number:
+            self.fanout.write(batch)
+            counts.written += number
             counts.written_bytes += sum(map(len, lines))
 
     async def open(self) -> None:

@@ -13,10 +13,9 @@ from typing import Final, Protocol
 
 import msgspec
 
-from book.events import Event
 from sinks.rebroadcast.client import Client
 from sinks.rebroadcast.conflation import Conflator, TopBook, View
-from sinks.rebroadcast.frames import frame
+from sinks.rebroadcast.frames import frame, frame_all
 from sinks.rebroadcast.group import Group, Turn
 from sinks.rebroadcast.protocol import (
     Heartbeat,
@@ -36,7 +35,7 @@ from sinks.rebroadcast.protocol import (
 from sinks.rebroadcast.ring import Ring, RingLimits
 from sinks.rebroadcast.stream import Counts, Stream
 from sinks.rebroadcast.subscription import Rules, add_rule, make_rule
-from sinks.sink import Directory
+from sinks.sink import Batch, Directory
 
 _START_BYTES: Final = 256 * 1024
 """A large subscription starts in parts of about this size, so that nobody else waits for it."""
@@ -96,13 +95,9 @@ class Fanout:
 
     # From the hub
 
-    def write(self, events: Sequence[Event], lines: Sequence[bytes]) -> None:
-        """Take events with their encoded lines: into the rings and out to the subscribers."""
-        known = self.streams
-        new = [event for event in events if event.stream not in known]
-        if new:
-            self._learn([(event.stream, event.epoch, event.seq - 1) for event in new])
-        turn = self._take(events, lines)
+    def write(self, batch: Batch) -> None:
+        """Take a batch: into the rings and out to the subscribers."""
+        turn = self._take(batch)
         for group in self._groups():
             if group.clients and group.write(turn):
                 self._arm(group)
@@ -233,24 +228,31 @@ class Fanout:
 
     # Streams
 
-    def _take(self, events: Sequence[Event], lines: Sequence[bytes]) -> Turn:
+    def _take(self, batch: Batch) -> Turn:
         """Frame the events and put them into their rings."""
-        frames = [frame(line) for line in lines]
+        events = batch.events
+        frames = frame_all(batch.lines)
+        known = self.streams
         counts: dict[Stream, int] = {}
+        pieces: list[bytes] = []
         start, end = 0, len(events)
         while start < end:
-            # Neighbours are often of one stream: a run is looked up, put away and counted at once.
-            first = events[start]
-            name = first.stream
+            # Neighbours are often of one stream: a run is looked up, joined, put away and counted at once.
+            name = events[start].stream
             stop = start + 1
             while stop < end and events[stop].stream == name:
                 stop += 1
-            stream = self.streams[name]
-            run = events[start:stop]
-            stream.hold(run, frames[start:stop])
+            stream = known.get(name)
+            if stream is None:
+                # All of them at once: what they are announced with is one message.
+                self._learn([(event.stream, event.epoch, event.seq - 1) for event in events])
+                stream = known[name]
+            piece = frames[start] if stop - start == 1 else b"".join(frames[start:stop])
+            stream.hold(events, start, stop, piece)
+            pieces.append(piece)
             counts[stream] = counts.get(stream, 0) + stop - start
             start = stop
-        return Turn(events, frames, counts)
+        return Turn(events, frames, pieces, counts)
 
     def _learn(self, places: Iterable[tuple[str, str, int]]) -> None:
         """Take note of streams not known yet and announce them to those who wait for them."""

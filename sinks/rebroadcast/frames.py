@@ -7,6 +7,7 @@ for each of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 _TEXT: Final = 0x81  # FIN and the text opcode
@@ -38,6 +39,26 @@ def frame(payload: bytes) -> bytes:
     return _header(size) + payload
 
 
+def frame_all(payloads: Sequence[bytes]) -> list[bytes]:
+    """Return a text frame for each of the payloads."""
+    headers = _HEADERS
+    common = _COMMON_SIZES
+    return [headers[size] + each if (size := len(each)) < common else frame(each) for each in payloads]
+
+
 def payload(framed: bytes) -> bytes:
     """Return what `frame` was given."""
     return framed[_HEADER_BYTES.get(framed[1], 2) :]
+
+
+def split(frames: bytes) -> Iterator[bytes]:
+    """Yield the frames that were joined."""
+    start = 0
+    while start < len(frames):
+        size = frames[start + 1]
+        head = _HEADER_BYTES.get(size, 2)
+        if head > 2:  # noqa: PLR2004 (what is there when the size fits into its second byte)
+            size = int.from_bytes(frames[start + 2 : start + head])
+        end = start + head + size
+        yield frames[start:end]
+        start = end

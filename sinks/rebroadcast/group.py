@@ -17,19 +17,23 @@ if TYPE_CHECKING:
 class Turn:
     """The events of one batch with their frames, as all groups look at them."""
 
-    __slots__ = ("_joined", "counts", "events", "frames")
+    __slots__ = ("_joined", "_pieces", "counts", "events", "frames")
 
-    def __init__(self, events: Sequence[Event], frames: list[bytes], counts: dict[Stream, int]) -> None:
+    def __init__(
+        self, events: Sequence[Event], frames: Sequence[bytes], pieces: Sequence[bytes], counts: dict[Stream, int]
+    ) -> None:
         self.events = events
         self.frames = frames
         self.counts = counts
         """How many events each stream has."""
+        self._pieces = pieces
+        """The frames again, neighbours of one stream joined."""
         self._joined: bytes | None = None
 
     def joined(self) -> bytes:
         """Return all of it in one piece; joined once, whoever wants everything."""
         if self._joined is None:
-            self._joined = b"".join(self.frames)
+            self._joined = b"".join(self._pieces)
         return self._joined
 
 

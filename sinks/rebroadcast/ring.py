@@ -8,9 +8,10 @@ would be lost for good.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator
 from typing import Final
+
+from sinks.rebroadcast.frames import split
 
 _TRIM_SHARE: Final = 16
 """A full ring drops this part of itself at once, so that dropping costs little."""
@@ -48,11 +49,15 @@ class Ring:
     number that does not follow empties it.
     """
 
-    __slots__ = ("_bytes", "_frames", "_limits", "_run", "_runs")
+    __slots__ = ("_bytes", "_events", "_limits", "_numbers", "_pieces", "_run", "_runs")
 
     def __init__(self, limits: RingLimits) -> None:
         self._limits = limits
-        self._frames: deque[bytes] = deque()
+        self._pieces: deque[bytes] = deque()
+        """Frames as they came, those of one turn joined."""
+        self._numbers: deque[int] = deque()
+        """How many frames each piece is."""
+        self._events = 0
         self._run = _Run("", 1)
         """The present epoch's, always the last of `_runs`."""
         self._runs: deque[_Run] = deque([self._run])
@@ -75,7 +80,7 @@ class Ring:
 
     def __len__(self) -> int:
         """Return the number of frames held."""
-        return len(self._frames)
+        return self._events
 
     def place(self, epoch: str, seq: int) -> None:
         """Take note that the stream stands at `seq` of `epoch`: what is held is kept only where that follows."""
@@ -87,33 +92,30 @@ class Ring:
         self._run = _Run(epoch, seq + 1)
         self._runs.append(self._run)
 
-    def extend(self, epoch: str, first: int, new: Sequence[bytes]) -> None:
-        """Hold the next messages, numbered from `first`; the oldest make room."""
+    def append(self, epoch: str, first: int, frames: bytes, number: int = 1) -> None:
+        """Hold the next messages, so many frames joined, numbered from `first`; the oldest make room."""
         run = self._run
         if run.end != first or run.epoch != epoch:
             self.place(epoch, first - 1)
             run = self._run
-        run.end = first + len(new)
-        frames = self._frames
-        frames.extend(new)
-        size = sum(map(len, new))
+        run.end = first + number
+        self._pieces.append(frames)
+        self._numbers.append(number)
+        self._events = events = self._events + number
+        size = len(frames)
         self._bytes = held = self._bytes + size
         limits = self._limits
         limits.bytes_held = total = limits.bytes_held + size
-        if held > limits.bytes_max or total > limits.total_bytes_max or len(frames) > limits.events_max:
+        if held > limits.bytes_max or total > limits.total_bytes_max or events > limits.events_max:
             self._trim()
 
-    def append(self, epoch: str, seq: int, framed: bytes) -> None:
-        """Hold the next message."""
-        self.extend(epoch, seq, (framed,))
-
     def after(self, epoch: str, seq: int) -> list[bytes] | None:
-        """Return every message behind that position, oldest first, or None where some are gone."""
+        """Return every frame behind that position, oldest first, or None where some are gone."""
         before = 0
         for run in self._runs:
             if run.epoch == epoch:
                 if run.first - 1 <= seq < run.end:
-                    return list(islice(self._frames, before + seq - run.first + 1, None))
+                    return self._latest(self._events - (before + seq - run.first + 1))
                 return None
             before += run.end - run.first
         return None
@@ -121,28 +123,45 @@ class Ring:
     def clear(self) -> None:
         """Forget everything, the position too."""
         self._limits.bytes_held -= self._bytes
-        self._bytes = 0
-        self._frames.clear()
+        self._bytes = self._events = 0
+        self._pieces.clear()
+        self._numbers.clear()
         self._runs.clear()
 
     def __iter__(self) -> Iterator[tuple[str, int, bytes]]:
         """Yield (epoch, seq, frame), oldest first."""
-        frames = iter(self._frames)
+        frames = (framed for piece in self._pieces for framed in split(piece))
         for run in self._runs:
             for seq in range(run.first, run.end):
                 yield run.epoch, seq, next(frames)
 
+    def _latest(self, number: int) -> list[bytes]:
+        """Return so many of the latest frames."""
+        latest: deque[bytes] = deque()
+        for piece, its_number in zip(reversed(self._pieces), reversed(self._numbers), strict=True):
+            if len(latest) >= number:
+                break
+            latest.extendleft((piece,) if its_number == 1 else reversed(list(split(piece))))
+        while len(latest) > number:
+            latest.popleft()
+        return list(latest)
+
     def _trim(self) -> None:
         """Drop the oldest until there is some room under every limit again."""
         limits = self._limits
-        frames = self._frames
+        pieces, numbers = self._pieces, self._numbers
         total = limits.bytes_held - limits.total_bytes_max
         surplus = max(self._bytes - limits.bytes_max + limits.bytes_max // _TRIM_SHARE, total)
-        count = len(frames) - limits.events_max + limits.events_max // _TRIM_SHARE
+        count = self._events - limits.events_max + limits.events_max // _TRIM_SHARE
         dropped = dropped_bytes = 0
-        while frames and (dropped_bytes < surplus or dropped < count):
-            dropped_bytes += len(frames.popleft())
-            dropped += 1
+        while pieces and (dropped_bytes < surplus or dropped < count):
+            if numbers[0] > 1 and len(pieces) == 1:
+                # A turn that is too much for the ring: the last of it may stay.
+                pieces.extend(split(pieces.popleft()))
+                numbers.extend([1] * numbers.popleft())
+            dropped_bytes += len(pieces.popleft())
+            dropped += numbers.popleft()
+        self._events -= dropped
         self._bytes -= dropped_bytes
         limits.bytes_held -= dropped_bytes
         runs = self._runs

@@ -9,7 +9,7 @@ import msgspec
 
 from book.events import BOOK_CHANNELS, BookSnapshot, Event
 from sinks.rebroadcast.conflation import TopBook
-from sinks.rebroadcast.frames import frame
+from sinks.rebroadcast.frames import frame, split
 from sinks.rebroadcast.protocol import Recovered, StreamEntry
 from sinks.rebroadcast.ring import Ring
 from sinks.sink import Directory, encode_event
@@ -52,16 +52,17 @@ class Stream:
         """Return where it stands, as `subscribed` and `list` show it."""
         return StreamEntry(self.ring.epoch, self.ring.seq, self.state, recovered)
 
-    def hold(self, events: Sequence[Event], frames: Sequence[bytes]) -> None:
-        """Take in the next events of this stream with their frames."""
-        first, last = events[0], events[-1]
-        if last.seq - first.seq == len(events) - 1 and last.epoch == first.epoch:
-            self.ring.extend(first.epoch, first.seq, frames)
+    def hold(self, events: Sequence[Event], start: int, stop: int, frames: bytes) -> None:
+        """Take in a run of events, which are the next of this stream, with their frames joined."""
+        first, last = events[start], events[stop - 1]
+        number = stop - start
+        if last.seq - first.seq == number - 1 and last.epoch == first.epoch:
+            self.ring.append(first.epoch, first.seq, frames, number)
         else:
-            for event, framed in zip(events, frames, strict=True):
+            for event, framed in zip(events[start:stop], split(frames), strict=True):
                 self.ring.append(event.epoch, event.seq, framed)
         if self.top is not None:
-            for event in events:
+            for event in events[start:stop]:
                 self.top.take(event)
 
     def snapshot(self, directory: Directory, counts: Counts) -> bytes | None:

@@ -141,7 +141,7 @@ class Bench:
 
         class Tap:
             def write(self, batch: Batch) -> None:
-                bench.fanout.write(batch.events, batch.lines)
+                bench.fanout.write(batch)
 
         self.market.hub.sinks.append(Tap())  # type: ignore[arg-type]
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sinks.rebroadcast.frames import frame
 from sinks.rebroadcast.ring import Ring, RingLimits
 
+SIZES = st.lists(st.integers(0, 40) | st.integers(120, 130), min_size=1, max_size=4)
+"""Of the messages of a turn."""
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("next"), st.integers(0, 40)),
-        st.tuples(st.just("epoch"), st.integers(0, 40)),
-        st.tuples(st.just("skip"), st.integers(1, 5)),
+        st.tuples(st.just("next"), st.just(0), SIZES),
+        st.tuples(st.just("epoch"), st.just(0), SIZES),
+        st.tuples(st.just("skip"), st.integers(1, 5), SIZES),
     ),
     max_size=80,
 )
@@ -29,15 +32,17 @@ def test_a_ring_is_the_end_of_the_log(steps, events_max, bytes_max, total):
     log: list[tuple[str, int, bytes]] = []
     unbroken = 0
     epoch, seq = "e0", 0
-    for kind, number in steps:
+    for kind, skipped, sizes in steps:
         if kind == "epoch":
             epoch, seq = f"e{int(epoch[1:]) + 1}", 0
         elif kind == "skip":
-            seq += number
+            seq += skipped
             unbroken = len(log)
-        seq += 1
-        log.append((epoch, seq, b"x" * number))
-        ring.append(*log[-1])
+        frames = [frame(b"x" * size) for size in sizes]
+        ring.append(epoch, seq + 1, b"".join(frames), len(frames))
+        for framed in frames:
+            seq += 1
+            log.append((epoch, seq, framed))
         assert (ring.epoch, ring.seq) == (epoch, seq)
         assert len(ring) <= events_max
         assert ring.bytes_held == limits.bytes_held <= min(bytes_max, total)
@@ -59,14 +64,23 @@ def test_a_ring_is_the_end_of_the_log(steps, events_max, bytes_max, total):
 def test_the_last_position_before_an_epoch_is_kept_while_the_epoch_is_whole():
     ring = Ring(RingLimits(3, 1000, 1000))
     for seq in (1, 2):
-        ring.append("a", seq, b"a%d" % seq)
+        ring.append("a", seq, frame(b"a%d" % seq))
     for seq in (1, 2, 3):
-        ring.append("b", seq, b"b%d" % seq)
-    assert ring.after("a", 2) == [b"b1", b"b2", b"b3"]
+        ring.append("b", seq, frame(b"b%d" % seq))
+    assert ring.after("a", 2) == [frame(b"b1"), frame(b"b2"), frame(b"b3")]
     assert ring.after("a", 1) is None
-    ring.append("b", 4, b"b4")
+    ring.append("b", 4, frame(b"b4"))
     assert ring.after("a", 2) is None
-    assert ring.after("b", 1) == [b"b2", b"b3", b"b4"]
+    assert ring.after("b", 1) == [frame(b"b2"), frame(b"b3"), frame(b"b4")]
+
+
+def test_of_a_turn_that_is_too_much_the_last_stays():
+    ring = Ring(RingLimits(3, 1000, 1000))
+    frames = [frame(b"x%d" % seq) for seq in range(1, 9)]
+    ring.append("a", 1, b"".join(frames), len(frames))
+    assert ring.after("a", 5) == frames[5:]
+    assert ring.after("a", 4) is None
+    assert (len(ring), ring.bytes_held) == (3, sum(map(len, frames[5:])))
 
 
 def test_all_rings_together_have_a_limit():
