@@ -29,8 +29,10 @@ class Wire(Protocol):
     """Whether data frames may still be sent."""
     full: bool
     """Whether it has enough to do; set by the wire, which calls `Client.drained` when that is over."""
+    write_some: Callable[[bytes], int]
+    """Give the kernel what it takes at once, and return how much that was; only while it is not full."""
     write: Callable[[bytes], None]
-    """Send whole frames; what it raises is no more than that the socket is gone."""
+    """Send behind what waits; what this and `write_some` raise is no more than that the socket is full or gone."""
     held: Callable[[], int]
     """Return how many bytes wait for the subscriber to read."""
 
@@ -39,6 +41,16 @@ class Wire(Protocol):
 
     def hang_up(self, code: int, reason: str) -> None:
         """Begin the closing handshake; it ends in time whether the other side answers or not."""
+
+
+def write_now(wire: Wire, data: bytes) -> None:
+    """Send frames to a wire that is not full; what its socket does not take at once waits there."""
+    try:
+        sent = wire.write_some(data)
+    except BlockingIOError:
+        sent = 0
+    if sent != len(data):
+        wire.write(data[sent:])
 
 
 class Client:
@@ -97,7 +109,7 @@ class Client:
             return False
         try:
             if not wire.full and not self._backlog:
-                wire.write(data)
+                write_now(wire, data)
             elif self._fits(len(data)):
                 self._backlog.append(data)
                 self._backlog_bytes += len(data)
@@ -134,7 +146,7 @@ class Client:
                     parts.append(backlog.popleft())
                     size += len(parts[-1])
                 self._backlog_bytes -= size
-                wire.write(b"".join(parts))
+                write_now(wire, b"".join(parts))
         except WRITE_ERRORS:
             wire.abort()
         if not backlog and not wire.full:

@@ -117,7 +117,13 @@ class Group:
                     gone.append(client)
                 continue
             try:
-                wire.write(data)
+                # As `write_now` does it, without a call in between: this is where most of the time goes.
+                sent = wire.write_some(data)
+                if sent != size:
+                    wire.write(data[sent:])
+            except BlockingIOError:
+                if not client.send(data):
+                    gone.append(client)
             except WRITE_ERRORS:
                 wire.abort()
                 gone.append(client)

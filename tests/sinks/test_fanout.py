@@ -49,7 +49,7 @@ class Clock:
 
 
 class PipeWire:
-    """A socket whose reader takes what it wants, when it wants."""
+    """A socket whose reader takes what it wants, when it wants; its kernel takes up to `mark`, the rest waits."""
 
     def __init__(self) -> None:
         self.waiting = bytearray()
@@ -65,6 +65,16 @@ class PipeWire:
 
     def abort(self) -> None:
         self.closed = (1006, "")
+
+    def write_some(self, data: bytes) -> int:
+        assert not self.full
+        taken = data[: self.mark - len(self.waiting)]
+        if not taken:
+            raise BlockingIOError
+        self.waiting += taken
+        self.writes += 1
+        self.held_max = max(self.held_max, len(self.waiting))
+        return len(taken)
 
     def write(self, data: bytes) -> None:
         self.waiting += data
@@ -658,6 +668,24 @@ def test_what_waits_is_handed_on_in_parts_and_in_order():
     reader.wire.full = False
     reader.client.drained()
     assert reader.wire.waiting == b""
+
+
+@pytest.mark.parametrize("missing", [-1, 0, 1, 2, 50])
+def test_a_socket_may_take_a_part_of_a_turn_or_nothing(missing):
+    """Wherever in a turn the kernel has enough, what follows is in its place."""
+    bench = Bench()
+    bench.anything(30)
+    reader, twin = Reader(bench, {}), Reader(bench, {})
+    for each in (reader, twin):
+        each.command(op="subscribe")
+    for _ in range(20):
+        bench.anything(3)
+        reader.wire.mark = len(reader.wire.waiting) + missing
+        bench.anything(3)
+        bench.anything(3)
+        assert reader.client.held == twin.client.held
+        assert reader.read() == twin.read()
+    check(reader, {})
 
 
 def test_who_lags_is_told_the_rest_when_nothing_else_happens():

@@ -236,6 +236,36 @@ async def test_answers_come_no_faster_than_they_are_read():
             await one.until("pong", id=number)
 
 
+async def falling_behind_and_catching_up(*, tls: bool) -> None:
+    market = Market()
+    files = {"tls_cert_file": str(TLS / "cert.pem"), "tls_key_file": str(TLS / "key.pem")} if tls else {}
+    options = {"ssl": ssl.create_default_context(cafile=str(TLS / "cert.pem"))} if tls else {}
+    async with serving(market, **files) as sink, peer(sink, **options) as one:
+        await one.ask("subscribed", op="subscribe", channels=["trade"])
+        (client,) = sink.fanout.clients
+        for _ in range(3):
+            one.socket.transport.pause_reading()
+            while client.held < 300_000:
+                for _ in range(100):
+                    market.trade("ETH-BTC")
+                market.hub.flush()
+                (connection,) = sink.reception.connections
+                await connection.ping()  # what the library itself writes
+                await asyncio.sleep(0)
+            one.socket.transport.resume_reading()
+            await one.settle()
+        seqs = [message["seq"] for message in one.seen if message["type"] == "trade"]
+        assert seqs == list(range(1, market.series["ETH-BTC:trade"].seq + 1))
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_nothing_overtakes_what_waits(loop_factory, tls):
+    """Whoever stops reading in the middle of a frame goes on there, and with the next one behind it."""
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(falling_behind_and_catching_up(tls=tls))
+
+
 async def test_a_subscription_far_larger_than_the_budget_starts_as_it_is_read():
     """Part by part: the next one waits until the last one has been read, and nobody is closed for what it asked."""
     market = Market(symbols=tuple(f"S{number}-USD" for number in range(100)))
