@@ -25,8 +25,6 @@ A level without its brackets: price, size, perhaps a source, and whatever else m
 Nobody else may have read the JSON: its rule that a number has no idle zero in front is checked here.
 """
 
-_UNUSUAL: Final = " \t\r\n\\"
-"""What no venue writes into a side; with one of these in it, the text is written anew."""
 _EMPTY: Final = frozenset({"null", "[]", '"[]"'})
 """What venues write for a side without levels."""
 
@@ -70,7 +68,8 @@ def rows(side: msgspec.Raw) -> Rows:
 
     """
     text = str(side, "utf-8")
-    if any(map(text.__contains__, _UNUSUAL)):
+    # What no venue writes into a side; with one of these in it, it is written anew.
+    if "\\" in text or " " in text or "\n" in text or "\r" in text or "\t" in text:
         text = _encode(_decode_rows(side)).decode()
     if not (text.startswith("[[") and text.endswith("]]") and len(text) > len("[[]]")):
         if text in _EMPTY:

@@ -180,12 +180,13 @@ def read_book_frame(frame: bytes) -> BookFrame:
     """
     if len(frame) > _LONG:
         asks_start = frame.find(_ASKS, 0, _LONG) + len(_ASKS) - 2
-        asks_end = frame.find(_BIDS, asks_start)
+        # Digits and brackets up to the next quotation mark, which begins the next name.
+        asks_end = frame.find(b'"', asks_start) - 1
         bids_start = asks_end + len(_BIDS) - 2
         bids_end = frame.rfind(_SIDES_END, bids_start) + 2
-        asks, bids = frame[asks_start:asks_end], frame[bids_start:bids_end]
         # With a quotation mark in it, a side may be longer or shorter than it seems.
-        if asks_end > asks_start and bids_end > bids_start and b'"' not in asks and b'"' not in bids:
+        if frame.startswith(_BIDS, asks_end) and bids_end > bids_start and frame.find(b'"', bids_start, bids_end) < 0:
+            asks, bids = frame[asks_start:asks_end], frame[bids_start:bids_end]
             known = decode_book_frame(frame[:asks_start] + b'1,"bids":2' + frame[bids_end:])
             book = known.data
             if type(book) is Book and (bytes(book.asks), bytes(book.bids)) == (b"1", b"2"):
