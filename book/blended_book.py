@@ -24,10 +24,11 @@ _SOURCE: Final = 2
 """Where a level holds its source."""
 
 
-_PLAIN: Final = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]*[1-9])?", re.ASCII)
-"""A price that is its own one spelling."""
-_PRICE_LONG: Final = 40
-"""A longer one is looked at more closely."""
+_PLAIN_ROW: Final = re.compile(
+    r'((?:0|[1-9][0-9]*)(?:\.[0-9]*[1-9])?),((?:0|[1-9][0-9]*)(?:\.[0-9]+)?)(?:,"([^"\\]*)")?', re.ASCII
+)
+"""Nearly every row: price and size, perhaps a source; the numbers are sound, and the price is its own one spelling."""
+_PLAIN_MAX: Final = 80
 _ROWS_FEW: Final = 120
 """A side of so many is as soon looked at as a whole."""
 _SHORTEST_ROW: Final = len("1,1") + len(BETWEEN)
@@ -37,7 +38,8 @@ class Rows(Sequence[Level]):
     """
     The levels of one side as one text, taken apart and read only where somebody looks.
 
-    Equal texts are equal levels; so two frames are compared without reading a number.
+    Equal texts are equal levels; so two frames are compared without reading a number. A row of two plain
+    numbers, and perhaps a source in quotation marks, says what it seems to say; `read` knows the others.
     """
 
     __slots__ = ("_texts", "read", "text")
@@ -155,7 +157,7 @@ class BlendedSide:
             price, level = rows[name]
             group = groups[price] if price in groups else held[price]
             groups[price] = _without(group, level)
-        added = self._read(levels, come)
+        added = _read(levels, come)
         for price, level in added.values():
             group = groups[price] if price in groups else held.get(price, ())
             groups[price] = (*group, level)
@@ -202,21 +204,6 @@ class BlendedSide:
         side_text = SideText.of(text) if text and not repeats else None
         return Difference(rows - names, names.difference(self._rows), side_text)
 
-    def _read(self, levels: Levels, names: AbstractSet[Hashable]) -> dict[Hashable, _Row]:
-        """Return what rows say, checked."""
-        read = levels.read if isinstance(levels, Rows) else None
-        held = self._groups
-        found: dict[Hashable, _Row] = {}
-        for name in names:
-            row: Any = name.row if isinstance(name, _Again) else name
-            level: Level = row if read is None else read(row)
-            price = level[0]
-            check_size(level[1])
-            # A price that is held is spelled as it is to be; of the others, most are.
-            plain = price in held or (len(price) < _PRICE_LONG and _PLAIN.fullmatch(price) is not None)
-            found[name] = price if plain else canonical(price), level
-        return found
-
 
 def _names(levels: Levels) -> tuple[set[Hashable], bool]:
     """Return what names the rows of a frame, the row itself and a count for its copies; and whether there are any."""
@@ -226,6 +213,25 @@ def _names(levels: Levels) -> tuple[set[Hashable], bool]:
         return names, False
     counts = Counter(rows)
     return names.union(_Again(row, copy) for row, count in counts.items() for copy in range(1, count)), True
+
+
+def _read(levels: Levels, names: AbstractSet[Hashable]) -> dict[Hashable, _Row]:
+    """Return what rows say, checked."""
+    read = levels.read if isinstance(levels, Rows) else None
+    found: dict[Hashable, _Row] = {}
+    for name in names:
+        row: Any = name.row if isinstance(name, _Again) else name
+        if read is not None:
+            plain = _PLAIN_ROW.fullmatch(row) if len(row) < _PLAIN_MAX else None
+            if plain is not None:
+                price, size, source = plain.groups()
+                found[name] = price, ((price, size) if source is None else (price, size, source))
+                continue
+            row = read(row)
+        level: Level = row
+        check_size(level[1])
+        found[name] = canonical(level[0]), level
+    return found
 
 
 def _without(group: _Group, level: Level) -> _Group:
@@ -239,6 +245,8 @@ def _without(group: _Group, level: Level) -> _Group:
 
 def _total(group: _Group) -> Level | None:
     """Return the level of a price, its rows added up; None where nothing is left."""
+    if not group:
+        return None
     if len(group) == 1:
         (row,) = group
         if row[1] < "1" and is_zero(row[1]):

@@ -292,7 +292,7 @@ def test_an_audit_follows_whole_books_too():
 
 
 def test_rows_are_read_when_somebody_looks():
-    """Two frames of equal texts are compared without reading a number again."""
+    """Two frames of equal texts are compared without reading a number again; `read` is asked for what is not plain."""
     read: list[str] = []
 
     def level(text: str) -> Level:
@@ -301,12 +301,12 @@ def test_rows_are_read_when_somebody_looks():
         return (price, size)
 
     side = BlendedSide(-1)
-    side.commit(side.compare(Rows("1,1],[2,2],[3,3", level)))
-    assert sorted(read) == ["1,1", "2,2", "3,3"]
+    side.commit(side.compare(Rows("1.0,1],[2.0,2],[3.0,3", level)))
+    assert sorted(read) == ["1.0,1", "2.0,2", "3.0,3"]
     read.clear()
-    changes = side.compare(Rows("3,3],[1,1],[2,5", level))
-    assert read == ["2,5"]
-    assert changes.prices == [("2", "5")]
+    changes = side.compare(Rows("3.0,3],[1.0,1],[2.0,5", level))
+    assert read == ["2.0,5"]
+    assert changes.prices == [("2.0", "5")]
 
 
 def test_copies_of_a_row_add_up():

@@ -7,10 +7,12 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from book.blended_book import BlendedSide, Rows
 from book.errors import FrameError
+from book.number import canonical, check_size
 from feeds.json_number import UNREADABLE, level, levels, number_text, optional_number_text, rows
 
 NUMBERS = st.one_of(
@@ -76,6 +78,43 @@ def test_a_row_is_read_or_refused(text):
     except FrameError:
         return
     assert len(found) in (2, 3)
+
+
+SPELLINGS = st.one_of(
+    NUMBERS,
+    st.from_regex(r"\A-?[0-9]{1,3}(\.[0-9]{0,3})?([eE][+-]?[0-9])?\Z"),
+    st.sampled_from(["", "-1", "1" * 79, "1" * 90, "0." + "0" * 70 + "1", "\u0661", "null", "[", '"1"', '"1.50"']),
+)
+
+
+@given(SPELLINGS, SPELLINGS, st.sampled_from(["", "", ',"ox"', ',""', ",7", ',"a",1', ',"a"b', ',"']))
+@example("012", "1", "")
+@example("1", "012", "")
+@example("1", "-1", "")
+@example("1" * 90, "1", "")
+@example("1", "1" * 90, "")
+@example("1", "1", ',"a",1')
+@example("1", "1", ',"a\\"')
+def test_a_book_reads_every_row_as_it_is_read_here(price, size, more):
+    """Plain rows are read in one go by the side of a book: the same level, the same price, or the same refusal."""
+    row = f"{price},{size}{more}"
+    assert _added(row) == _checked(row)
+
+
+def _added(row):
+    try:
+        return BlendedSide(1).compare(Rows(row, level)).added[row]
+    except FrameError as error:
+        return str(error)
+
+
+def _checked(row):
+    try:
+        found = level(row)
+        check_size(found[1])
+        return canonical(found[0]), found
+    except FrameError as error:
+        return str(error)
 
 
 def test_slices_and_lengths_of_rows():
