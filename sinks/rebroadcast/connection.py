@@ -40,6 +40,9 @@ class RebroadcastConnection(ServerConnection):
     reading. The budget of its client is what bounds the buffer.
     """
 
+    __slots__ = ("full", "held", "open", "write", "write_some")
+    """What is looked at for every subscriber in every turn: in one place, where a dictionary has it in several."""
+
     def __init__(self, door: Door, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (handed on)
         super().__init__(*args, **kwargs)
         self.open = False
