@@ -103,8 +103,9 @@ class Backfill:
             return False
         if self._unproven and not trade.backfilled:
             self.doubt("unproven")
-            self._segments[-1].append(trade)
-            return False
+            if self.holding:
+                self._segments[-1].append(trade)
+                return False
         late = self._kept == "by_id" and number_of(trade) < memory.number
         if late:
             if trade.backfilled or number_of(trade) < memory.oldest_number:
@@ -168,7 +169,7 @@ class Backfill:
 
     def doubt(self, reason: str) -> None:
         """Trades may be missing from here on, though the subscription stands: the venue is asked at once."""
-        if self._kept == "nowhere" or self.memory.empty:
+        if self._kept == "nowhere":
             return
         kept = self._since, self._in_force, self._renewing
         self.interrupted(reason)
@@ -224,6 +225,8 @@ class Backfill:
             return self._give_up()
         if self._joined():
             return self._close()
+        if self._kept == "by_id" and self._history and self.memory.empty:
+            return self._give_up()  # no trade was published whose id could be continued from
         if self.wish is None:
             self._plan(ts_recv, now)
         return None
@@ -259,8 +262,10 @@ class Backfill:
     def _joined(self) -> bool:
         """Tell whether what is known reaches from the last published trade to the live ones without a hole."""
         if self._kept == "by_id" and self._history:
-            first = min(map(number_of, self._history))
-            return first <= self._reach() + 1 or self.memory.empty
+            first = min(self._history, key=number_of)
+            if self.memory.empty:
+                return (first.ts_venue or 0) <= self._from_ns
+            return number_of(first) <= self._reach() + 1
         if not self._complete:
             return False
         # What was seen live must be among what was fetched, or the venue's REST is behind its socket.

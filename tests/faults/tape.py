@@ -105,9 +105,16 @@ class Ledger:
         if min(segment) < last:
             blame("trades go back behind a gap")
 
-    @property
-    def newest(self) -> MarketTrade | None:
-        return self.trades[-1] if self.trades else None
+    def check_end(
+        self, published: Sequence[Trade | Gap], since_ns: int, until_ns: int, blame: Callable[[str], None]
+    ) -> None:
+        """Whatever was traded until then is published by now, back to the last trade or gap, or to the beginning."""
+        told = [one.ts_recv if isinstance(one, Gap) else one.ts_venue or 0 for one in published]
+        last = max(told, default=since_ns) + 1_000_000
+        missing = [trade for trade in self.trades if last < trade.time_ns < until_ns]
+        if missing:
+            when = [round((trade.time_ns - START_NS) / 1e9, 3) for trade in missing]
+            blame(f"{len(missing)} trades are missing behind the last one: at {when[:9]}")
 
 
 def ledgers(venue: SimulatedVenue) -> dict[str, Ledger]:

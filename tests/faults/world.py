@@ -34,6 +34,8 @@ SFOX_REQUESTS_A_MINUTE = 40
 STRIKE_SECONDS_MAX = 60.0
 """Longest that the end waits for a fault that has begun and not happened as often as it is to."""
 BEHIND_MAX = 12
+TRADES_SECONDS_MAX = 2.5
+"""Longest that a trade may take once all is well."""
 OLD_SECONDS_MAX = 30.0
 """Longest that a live book may be behind: what trickles through a narrow pipe is given up after ten seconds."""
 
@@ -215,6 +217,11 @@ class World:
                 published = oracle.trades.get(subscription.stream, [])
                 ledger = self.ledgers[subscription.wire_symbol]
                 ledger.check(published, oracle.blame, complete=self.plan.trades_complete)
+                backfill = feed.trades._backfills[subscription]
+                slow = any(fault.fault == "drip" for fault in self.plan.script.faults)  # some may still be on their way
+                if self.plan.trades_complete and self.well and not slow:
+                    until_ns = self.loop.wall_ns() - int(TRADES_SECONDS_MAX * 1e9)
+                    ledger.check_end(published, backfill._from_ns, until_ns, oracle.blame)
         if feed.rejected["internal_error"]:
             oracle.blame("an internal error")
         most = self.venue.counters.requests_per_minute_most
