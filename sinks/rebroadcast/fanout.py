@@ -231,8 +231,13 @@ class Fanout:
     def _take(self, batch: Batch) -> Turn:
         """Frame the events and put them into their rings."""
         events = batch.events
-        frames = frame_all(batch.lines)
         known = self.streams
+        if len(events) == 1 and (only := known.get(events[0].stream)) is not None:
+            # What most turns are.
+            frames = [frame(batch.lines[0])]
+            only.hold(events, 0, 1, frames[0])
+            return Turn(events, frames, frames, {only: 1})
+        frames = frame_all(batch.lines)
         counts: dict[Stream, int] = {}
         pieces: list[bytes] = []
         start, end = 0, len(events)
