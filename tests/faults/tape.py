@@ -108,9 +108,9 @@ class Ledger:
     def check_end(
         self, published: Sequence[Trade | Gap], since_ns: int, until_ns: int, blame: Callable[[str], None]
     ) -> None:
-        """Whatever was traded until then is published by now, back to the last trade or gap, or to the beginning."""
+        """Whatever was traded between the two moments is published by now, as far as it is behind the last trade or gap."""
         told = [one.ts_recv if isinstance(one, Gap) else one.ts_venue or 0 for one in published]
-        last = max(told, default=since_ns) + 1_000_000
+        last = max([*told, since_ns]) + 1_000_000
         missing = [trade for trade in self.trades if last < trade.time_ns < until_ns]
         if missing:
             when = [round((trade.time_ns - START_NS) / 1e9, 3) for trade in missing]

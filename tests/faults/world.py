@@ -102,6 +102,7 @@ class World:
             clock=Clock(loop.wall_ns, loop.time),
         )
         self._kept_up: dict[Subscription, float] = {}
+        self._well_since_ns = 0
 
     def truths(self, symbol: str, _channel: str, sequence: int) -> Sequence[Truth]:
         wire_symbol = next((one.wire_symbol for one in self.feed.subscriptions if one.symbol == symbol), None)
@@ -185,7 +186,8 @@ class World:
                 states = {str(one): tracker.state for one, tracker in self.feed.trackers.items()}
                 others = [str(one) for one in self.feed.subscriptions if one.state != "active"]
                 self.oracle.blame(f"not well {HEAL_SECONDS:.0f} s after the last fault: {states} {others}")
-            await asyncio.sleep(1.0)
+            self._well_since_ns = self.loop.wall_ns()
+            await asyncio.sleep(2 * TRADES_SECONDS_MAX)
             self._alive(tasks)
             self._judge()
         finally:
@@ -219,9 +221,12 @@ class World:
                 ledger.check(published, oracle.blame, complete=self.plan.trades_complete)
                 backfill = feed.trades._backfills[subscription]
                 slow = any(fault.fault == "drip" for fault in self.plan.script.faults)  # some may still be on their way
-                if self.plan.trades_complete and self.well and not slow:
+                if self.well and not slow:
+                    since_ns = backfill._from_ns
+                    if not self.plan.trades_complete:
+                        since_ns = max(since_ns, self._well_since_ns)
                     until_ns = self.loop.wall_ns() - int(TRADES_SECONDS_MAX * 1e9)
-                    ledger.check_end(published, backfill._from_ns, until_ns, oracle.blame)
+                    ledger.check_end(published, since_ns, until_ns, oracle.blame)
         if feed.rejected["internal_error"]:
             oracle.blame("an internal error")
         most = self.venue.counters.requests_per_minute_most
