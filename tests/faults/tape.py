@@ -108,7 +108,7 @@ class Ledger:
     def check_end(
         self, published: Sequence[Trade | Gap], since_ns: int, until_ns: int, blame: Callable[[str], None]
     ) -> None:
-        """Whatever was traded between the two moments is published by now, as far as it is behind the last trade or gap."""
+        """Whatever was traded between the two moments, and behind the last trade or gap, is published by now."""
         told = [one.ts_recv if isinstance(one, Gap) else one.ts_venue or 0 for one in published]
         last = max([*told, since_ns]) + 1_000_000
         missing = [trade for trade in self.trades if last < trade.time_ns < until_ns]
