@@ -33,8 +33,8 @@ from sinks.thread import WorkerThread
 _OPEN_TIMEOUT_SECONDS: Final = 10.0
 _CLOSE_TIMEOUT_SECONDS: Final = 5.0
 _DRAIN_SECONDS_MAX: Final = 1.0
-_TLS_BYTES: Final = 64 * 1024
-"""What a transport that encrypts may hold before it is full; any other is full when it holds anything at all."""
+_TRANSPORT_BYTES: Final = 64 * 1024
+"""What a transport may hold before more waits in front of it."""
 
 
 class WebsocketConfig(SinkConfig, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="websocket"):
@@ -193,7 +193,7 @@ class WebsocketSink(Sink):
             "ping_interval": self.config.ping_interval_seconds or None,
             "ping_timeout": self.config.ping_timeout_seconds or None,
             "max_size": self.config.message_bytes_max,
-            "write_limit": 0 if self._tls is None else min(_TLS_BYTES, self.config.client_buffer_bytes_max // 4),
+            "write_limit": min(_TRANSPORT_BYTES, self.config.client_buffer_bytes_max // 4),
             "server_header": None,
             "logger": _silent_logger(),
             "ssl": self._tls,

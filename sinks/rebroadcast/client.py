@@ -29,8 +29,8 @@ class Wire(Protocol):
     """Whether data frames may still be sent."""
     full: bool
     """Whether it has enough to do; set by the wire, which calls `Client.drained` when that is over."""
-    write_some: Callable[[bytes], int]
-    """Give the kernel what it takes at once, and return how much that was; only while it is not full."""
+    write_some: Callable[[bytes], int | None]
+    """Send, while it is not full; return how much the kernel took, or None where the wire sees to the rest."""
     write: Callable[[bytes], None]
     """Send behind what waits; what this and `write_some` raise is no more than that the socket is full or gone."""
     held: Callable[[], int]
@@ -49,7 +49,7 @@ def write_now(wire: Wire, data: bytes) -> None:
         sent = wire.write_some(data)
     except BlockingIOError:
         sent = 0
-    if sent != len(data):
+    if sent is not None and sent != len(data):
         wire.write(data[sent:])
 
 

@@ -1,10 +1,9 @@
 """
 The socket of one subscriber: `websockets` does handshake, keep-alive and close, we send the data.
 
-Data frames go straight to the kernel while nothing waits in the transport, and behind what waits there
-while something does (`full`); what is to be encrypted always goes to the transport. That composes with
-what the library writes, because both sides write whole frames, from the same loop, without waiting in
-between; and no data is written once a close frame was (`open`).
+Data frames go straight to the transport, or to the kernel where nothing waits in the transport. That
+composes with what the library writes, because both sides write whole frames, from the same loop, without
+waiting in between; and no data is written once a close frame was (`open`).
 """
 
 from __future__ import annotations
@@ -48,8 +47,8 @@ class RebroadcastConnection(ServerConnection):
         self.open = False
         """Whether data frames may be sent: from the end of one handshake to the first frame of the other."""
         self.full = False
-        """Whether the transport holds more than its mark, which is 0 bytes where nothing is encrypted."""
-        self.write_some: Callable[[bytes], int]
+        """Whether the transport holds more than its mark."""
+        self.write_some: Callable[[bytes], int | None]
         self.write: Callable[[bytes], None]
         self.held: Callable[[], int]
         self._door = door
@@ -71,12 +70,14 @@ class RebroadcastConnection(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Knock at the door."""
         super().connection_made(transport)
-        self.write = self.transport.write
-        if self.transport.get_extra_info("ssl_object") is None:
-            # The kernel's own, without a call in between: this is where most of the time goes.
+        # Without a call of ours in between: this is where most of the time goes.
+        self.write = self.write_some = self.transport.write
+        if isinstance(self.loop, asyncio.BaseEventLoop) and self.transport.get_extra_info("ssl_object") is None:
+            # asyncio's own transport is Python, and costs more than what it does. With a mark of 0 it
+            # says so when it holds anything, so that nothing can overtake what waits there. uvloop's is
+            # as fast as this, and does not let other threads run in every write, as this does.
+            self.transport.set_write_buffer_limits(high=0)
             self.write_some = functools.partial(os.write, self.transport.get_extra_info("socket").fileno())
-        else:
-            self.write_some = self._write_encrypted
         self.held = self.transport.get_write_buffer_size
         if not self._door.came(self):
             self.transport.abort()
@@ -114,11 +115,6 @@ class RebroadcastConnection(ServerConnection):
             self.on_control()
 
     # Wire
-
-    def _write_encrypted(self, data: bytes) -> int:
-        """Leave it to the transport, which encrypts it."""
-        self.write(data)
-        return len(data)
 
     def abort(self) -> None:
         """Cut the connection."""

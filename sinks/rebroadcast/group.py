@@ -119,7 +119,7 @@ class Group:
             try:
                 # As `write_now` does it, without a call in between: this is where most of the time goes.
                 sent = wire.write_some(data)
-                if sent != size:
+                if sent is not None and sent != size:
                     wire.write(data[sent:])
             except BlockingIOError:
                 if not client.send(data):
