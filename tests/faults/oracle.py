@@ -14,6 +14,11 @@ from book.events import BookDelta, BookSnapshot, Event, Gap, Quote, Status, Trad
 from feeds.simulator.venue import Truth
 
 BOOKS = {"book", "book_net"}
+MAY_CROSS = {"sfox"}
+"""Blends of several exchanges may be crossed and true."""
+
+Best = tuple[tuple[Decimal, Decimal] | None, tuple[Decimal, Decimal] | None]
+"""Best bid and ask, price and size each."""
 
 
 def by_price(levels: Iterable[tuple[str, ...]]) -> dict[Decimal, Decimal]:
@@ -51,8 +56,13 @@ class PlainBook:
         return self.bids == by_price(truth.bids) and self.asks == by_price(truth.asks)
 
     @property
-    def best(self) -> tuple[Decimal | None, Decimal | None]:
-        return max(self.bids, default=None), min(self.asks, default=None)
+    def best(self) -> Best:
+        bid, ask = max(self.bids, default=None), min(self.asks, default=None)
+        return None if bid is None else (bid, self.bids[bid]), None if ask is None else (ask, self.asks[ask])
+
+    @property
+    def crossed(self) -> bool:
+        return bool(self.bids and self.asks and max(self.bids) >= min(self.asks))
 
 
 class Oracle:
@@ -73,6 +83,7 @@ class Oracle:
         self._seq: dict[tuple[str, str], int] = {}
         self._deltas = 0
         self._quoted: dict[str, bool] = {}
+        self._quotes: dict[str, Best] = {}
 
     def publish(self, events: list[Event]) -> None:
         """Take what a feed publishes."""
@@ -90,6 +101,16 @@ class Oracle:
                 self.trades.setdefault(event.stream, []).append(event)
             elif isinstance(event, Status):
                 self._status(event)
+        for stream in {event.stream for event in events if isinstance(event, (BookSnapshot, BookDelta))}:
+            self._look_for_quote(stream)
+
+    def _look_for_quote(self, stream: str) -> None:
+        """After whatever was published at once, the last quote of a book to be trusted is the best of it."""
+        book = self.books[stream]
+        name, _, channel = stream.rpartition(":")
+        quote = f"{name}:quote"
+        if channel == "book" and book.trusted and (not self._quoted.get(quote) or self._quotes[quote] != book.best):
+            self.blame(f"{quote}: {self._quotes.get(quote)} is the last word of a book at {book.best}")
 
     def _status(self, status: Status) -> None:
         stream = f"{status.venue}:{status.symbol}:{status.channel}"
@@ -133,17 +154,26 @@ class Oracle:
         if isinstance(event, BookSnapshot):
             book.replace(event)
             book.trusted = event.state == "live"
+            self._look_for_cross(event, book)
         else:
             book.apply(event)
             if event.state == "live" and not book.trusted:
                 self.blame(f"{event.stream}: a live delta without a snapshot after a gap, at {event.venue_seq}")
             if event.state != "live" and book.trusted:
                 self.blame(f"{event.stream}: a delta in state {event.state} without a gap before it")
+            self._look_for_cross(event, book)
             self._deltas += 1
             if self._deltas % self._stride:
                 return
         if event.state == "live":
             self.compare(event.stream)
+
+    def _look_for_cross(self, event: BookSnapshot | BookDelta, book: PlainBook) -> None:
+        crossed = book.crossed
+        if event.crossed != crossed:
+            self.blame(f"{event.stream}: crossed is said to be {event.crossed} at {book.best}")
+        if crossed and event.state == "live" and event.venue not in MAY_CROSS:
+            self.blame(f"{event.stream}: live and crossed at {book.best}")
 
     def compare(self, stream: str) -> bool | None:
         """Hold a book against the truth of its sequence; None where that is not known any more."""
@@ -169,6 +199,11 @@ class Oracle:
         if book is None or not book.trusted:
             self.blame(f"{quote.stream}: a live quote of a book that is not live")
             return
-        told = tuple(None if side is None else Decimal(side[0]) for side in (quote.bid, quote.ask))
+        bid, ask = quote.bid, quote.ask
+        told: Best = (
+            None if bid is None else (Decimal(bid[0]), Decimal(bid[1])),
+            None if ask is None else (Decimal(ask[0]), Decimal(ask[1])),
+        )
+        self._quotes[quote.stream] = told
         if told != book.best:
             self.blame(f"{quote.stream}: quote {told} of a book at {book.best}")

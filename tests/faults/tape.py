@@ -87,7 +87,10 @@ class Ledger:
                 continue
             key = (one.ts_venue or 0) // 1_000_000, Decimal(one.price), Decimal(one.size), one.side or ""
             if one.id in by_number:
-                indices.append(by_number[one.id])
+                index = by_number[one.id]
+                if self.key(self.trades[index]) != key:
+                    blame(f"{one.stream}: trade {one.id} is said to be {key}")
+                indices.append(index)
             elif one.id is None and nameless[key]:
                 indices.append(nameless[key].pop(0))
             else:
