@@ -225,7 +225,7 @@ class Backfill:
             return self._give_up()
         if self._joined():
             return self._close()
-        if self._kept == "by_id" and self._history and self.memory.empty:
+        if self._kept == "by_id" and self.memory.empty and (self._history or (self._complete and self._segments[-1])):
             return self._give_up()  # no trade was published whose id could be continued from
         if self.wish is None:
             self._plan(ts_recv, now)
