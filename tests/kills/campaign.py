@@ -44,7 +44,7 @@ class Follower:
     def __init__(self, campaign: Campaign, wish: dict[str, Any]) -> None:
         self.campaign = campaign
         self.wish = wish
-        self.judge = Judge(campaign.published, merging="options" in wish)
+        self.judge = Judge(campaign.published, merging="options" in wish, views="depth" in wish.get("options", ()))
         self.positions: dict[str, Position] = {}
         self.lives = 0
         self.state: Watched

@@ -36,9 +36,11 @@ class Published:
 class Judge:
     """Follows one subscriber; `faults` says what should not have been, in words."""
 
-    def __init__(self, published: Published, *, merging: bool) -> None:
+    def __init__(self, published: Published, *, merging: bool, views: bool = False) -> None:
         self.published = published
         self.merging = merging
+        self.views = views
+        """Whether only the best levels are told: what does not change them is not."""
         self.faults: list[str] = []
         self.counts: Counter[str] = Counter()
         self._at: dict[str, int] = {}
@@ -63,9 +65,9 @@ class Judge:
             return
         place = self.published.index(stream, entry["epoch"], entry["seq"])
         at = self._at.get(stream, place)
-        # A book asked for anew: its snapshot takes the place of what a window still held.
-        asked_anew = self.merging and stream.endswith(":book") and place > at
-        if outcome == "fresh" and place != at and not asked_anew:
+        # A view that is asked for anew begins where its stream is, though nothing had changed in it until there.
+        unchanged = self.views and place > at
+        if outcome == "fresh" and place != at and not unchanged:
             self.faults.append(f"{stream}: started anew at {place} without a word, after {at}")
         self._at[stream] = place
         self._announced.add(stream)
